@@ -1,0 +1,219 @@
+"""Bytes to frames and back: pure functions, no state, nothing allocated from a length.
+
+A whole read is decoded in one call; what is incomplete is left where it is.
+These functions are the seam for an accelerator: same names, same results, same errors.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ws_middleware.core.frames import (
+    CONTROL_BIT,
+    FIN,
+    MAX_CONTROL_PAYLOAD,
+    OPCODE_BITS,
+    RSV_BITS,
+    Frame,
+)
+from ws_middleware.errors import ProtocolError
+
+__all__ = [
+    "Header",
+    "decode_frame",
+    "decode_frames",
+    "decode_header",
+    "encode_frame",
+    "legal_first_bytes",
+    "mask",
+    "rotate_key",
+]
+
+MASKED = 0x80
+LENGTH_BITS = 0x7F
+LENGTH_16 = 126
+LENGTH_64 = 127
+
+#: Up to here one big-integer XOR is the fastest in pure Python, above it `translate` is.
+_INTEGER_MASK_LIMIT = 1536
+
+
+def _xor_tables() -> list[bytes]:
+    return [bytes(byte ^ key for byte in range(256)) for key in range(256)]
+
+
+_XOR = _xor_tables()
+
+
+class Header(NamedTuple):
+    """Hold what the bytes before a payload say (RFC 6455 §5.2)."""
+
+    first: int
+    key: bytes
+    length: int
+    size: int
+
+
+def mask(data: bytes, key: bytes) -> bytes:
+    """Mask or unmask `data`: "octet i XOR key[i MOD 4]" (RFC 6455 §5.3).
+
+    >>> mask(b"Hello", bytes.fromhex("37fa213d")).hex()
+    '7f9f4d5158'
+    """
+    size = len(data)
+    if size <= _INTEGER_MASK_LIMIT:
+        stream = (key * (size // 4 + 1))[:size]
+        number = int.from_bytes(data, "little") ^ int.from_bytes(stream, "little")
+        return number.to_bytes(size, "little")
+    masked = bytearray(size)
+    for index, byte in enumerate(key):
+        masked[index::4] = data[index::4].translate(_XOR[byte])
+    return bytes(masked)
+
+
+def rotate_key(key: bytes, count: int) -> bytes:
+    """Give the key for the octets that follow the first `count` ones."""
+    offset = count % 4
+    return key[offset:] + key[:offset]
+
+
+def legal_first_bytes(marks: frozenset[int]) -> bytes:
+    """Make the table of first bytes a peer may send: 1 where legal, 0 where not.
+
+    `marks` holds, for the reserved bits and opcodes that extensions claim, the first bytes
+    without FIN that become legal beside those of RFC 6455 §5.2.
+    """
+    data = {0x0, 0x1, 0x2} | {mark for mark in marks if not mark & CONTROL_BIT}
+    control = {0x8, 0x9, 0xA} | {mark for mark in marks if mark & CONTROL_BIT}
+    # "Control frames … MUST NOT be fragmented" (§5.5): only with FIN.
+    legal = data | {FIN | first for first in data | control}
+    return bytes(first in legal for first in range(256))
+
+
+def _explain_illegal(first: int) -> ProtocolError:
+    opcode = first & OPCODE_BITS
+    if opcode & CONTROL_BIT and not first & FIN:
+        return ProtocolError("fragmented control frame (RFC 6455 §5.5)")
+    if first & RSV_BITS and opcode in (0, 1, 2, 8, 9, 10):
+        return ProtocolError("reserved bit set that no extension claimed (RFC 6455 §5.2)")
+    return ProtocolError(f"unknown opcode {opcode:#x} (RFC 6455 §5.2)")
+
+
+def decode_header(data: bytes, position: int, legal: bytes, masked: int) -> Header | None:
+    """Read and check the header at `position`; None while it is incomplete.
+
+    `masked` is 0x80 where frames must be masked and 0 where they must not be. Each check is
+    made as soon as its bytes are there, so a bad frame fails before its payload comes.
+    """
+    available = len(data) - position
+    if available < 1:
+        return None
+    first = data[position]
+    if not legal[first]:
+        raise _explain_illegal(first)
+    if available < 2:
+        return None
+    second = data[position + 1]
+    if second & MASKED != masked:
+        # "a server MUST close the connection upon receiving a frame that is not masked …
+        # A client MUST close a connection if it detects a masked frame" (§5.1)
+        raise ProtocolError(f"{'unmasked' if masked else 'masked'} frame (RFC 6455 §5.1)")
+    length = second & LENGTH_BITS
+    if first & CONTROL_BIT and length > MAX_CONTROL_PAYLOAD:
+        raise ProtocolError("control frame longer than 125 bytes (RFC 6455 §5.5)")
+    size = 2
+    if length >= LENGTH_16:
+        size += 2 if length == LENGTH_16 else 8
+        if available < size:
+            return None
+        minimum = 126 if length == LENGTH_16 else 65536
+        length = int.from_bytes(data[position + 2 : position + size], "big")
+        _check_length(length, minimum)
+    if masked:
+        size += 4
+        if available < size:
+            return None
+    return Header(
+        first, data[position + size - 4 : position + size] if masked else b"", length, size
+    )
+
+
+def _check_length(length: int, minimum: int) -> None:
+    # "the minimal number of bytes MUST be used to encode the length" (§5.2)
+    if length < minimum:
+        raise ProtocolError("length not in its shortest form (RFC 6455 §5.2)")
+    # "the most significant bit MUST be 0"
+    if length >> 63:
+        raise ProtocolError("64-bit length with its top bit set (RFC 6455 §5.2)")
+
+
+def decode_frames(
+    data: bytes, position: int, legal: bytes, masked: int, most: int
+) -> tuple[list[tuple[int, bytes]], int]:
+    """Decode up to `most` whole, legal frames from `position` on.
+
+    Returns (first byte, unmasked payload) pairs and the position behind the last of them. It
+    stops without a word before a frame that is incomplete, illegal or of 64 KiB and more:
+    `decode_header` says which.
+    """
+    frames: list[tuple[int, bytes]] = []
+    end = len(data)
+    key_size = 4 if masked else 0
+    while most and position + 2 <= end:
+        first = data[position]
+        second = data[position + 1]
+        start = position + 2
+        if not legal[first] or second & MASKED != masked:
+            break
+        length = second & LENGTH_BITS
+        if length >= LENGTH_16:
+            start += 2
+            if first & CONTROL_BIT or length == LENGTH_64 or start > end:
+                break
+            length = data[start - 2] << 8 | data[start - 1]
+            if length < LENGTH_16:
+                break
+        start += key_size
+        stop = start + length
+        if stop > end:
+            break
+        payload = data[start:stop]
+        frames.append((first, mask(payload, data[start - 4 : start]) if masked else payload))
+        position = stop
+        most -= 1
+    return frames, position
+
+
+def decode_frame(data: bytes, legal: bytes, masked: int) -> tuple[Frame, int] | None:
+    """Read the one frame that `data` begins with and its size; None while it is incomplete.
+
+    >>> decode_frame(b"\x81\x02hi", legal_first_bytes(frozenset()), masked=0)[0].payload
+    b'hi'
+    """
+    header = decode_header(data, 0, legal, masked)
+    if header is None or len(data) < header.size + header.length:
+        return None
+    stop = header.size + header.length
+    payload = data[header.size : stop]
+    if masked:
+        payload = mask(payload, header.key)
+    return Frame.from_first_byte(header.first, payload), stop
+
+
+def encode_frame(first: int, payload: bytes, key: bytes = b"") -> bytes:
+    """Write one frame with the length in its shortest form, masked when `key` is given.
+
+    >>> encode_frame(0x81, b"hi")
+    b'\x81\x02hi'
+    """
+    length = len(payload)
+    masked = MASKED if key else 0
+    if length < LENGTH_16:
+        head = bytes((first, masked | length))
+    elif length < 65536:
+        head = bytes((first, masked | LENGTH_16, length >> 8, length & 0xFF))
+    else:
+        head = bytes((first, masked | LENGTH_64)) + length.to_bytes(8, "big")
+    if key:
+        return b"".join((head, key, mask(payload, key)))
+    return head + payload

@@ -1,0 +1,493 @@
+"""One end of an open connection: the state machine of RFC 6455 §5 to §7, without I/O.
+
+Rule 1: times come in as `now` and go out as `next_deadline`; bytes come in through
+`receive_data` and go out through `data_to_send`. Rule 2: a peer's mistake never raises, it
+becomes a close frame; a caller's mistake is raised at the call. Rule 3: no state is stored
+that follows from three facts: close sent, close received, end of stream.
+
+| close sent | close received | end of stream | state   | what happens                         |
+|:----------:|:--------------:|:-------------:|---------|--------------------------------------|
+| -          | -              | -             | OPEN    | messages flow                        |
+| yes        | -              | -             | CLOSING | data is dropped, close_timeout runs  |
+| -          | yes            | -             | CLOSING | what came before it is answered first|
+| yes        | yes            | -             | CLOSING | a server ends the TCP stream now     |
+| any        | any            | yes           | CLOSED  | code as received, else 1006          |
+
+What a driver does with it:
+
+    endpoint.receive_data(data, now)                    # b"" is the end of the stream
+    while (item := endpoint.next_message()) is not None:
+        deliver(item)                                   # ends with a ConnectionClosed
+    write(endpoint.data_to_send())
+    if endpoint.wants_half_close: shut_down_writing()
+    if endpoint.is_over: release the socket (abort it if `wants_abort`)
+    if endpoint.rearm: call_me_at(endpoint.next_deadline(now))   # then handle_timeout(now)
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ws_middleware.core.extensions import ActiveExtension, Role
+from ws_middleware.core.frames import (
+    Close,
+    CloseCode,
+    Frame,
+    Opcode,
+    decode_close,
+    encode_close,
+    truncate_reason,
+)
+from ws_middleware.core.keepalive import Keepalive
+from ws_middleware.core.messages import Data, Fragment, Ping, Pong, Sendable
+from ws_middleware.core.receiver import Receiver
+from ws_middleware.core.sender import Sender
+from ws_middleware.errors import ConnectionClosed, ProtocolError
+from ws_middleware.options import Options
+
+__all__ = ["Endpoint", "Item", "State"]
+
+#: What `next_message` gives.
+Item = Data | Ping | Pong | ConnectionClosed
+
+#: How long messages that came before the peer's close may still be answered, in seconds.
+ANSWER_TIME = 1.0
+
+
+class State(enum.Enum):
+    """Name where a connection is in its life (RFC 6455 §4.1, §7.1)."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Endpoint:
+    """Speak the protocol for one end of a connection that was just opened.
+
+    `observe_control` puts pings and pongs into the queue too, in their order. `random` gives
+    masking keys; it has to be unpredictable (RFC 6455 §5.3).
+    """
+
+    __slots__ = (
+        "_answering",
+        "_close_received",
+        "_close_sent",
+        "_closing_at",
+        "_closing_time",
+        "_detail",
+        "_eof",
+        "_keepalive",
+        "_observe_control",
+        "_options",
+        "_pings",
+        "_plan",
+        "_queue",
+        "_receiver",
+        "_role",
+        "_sender",
+        "_streaming",
+        "_we_began",
+        "acknowledged",
+        "is_over",
+        "messages_received",
+        "messages_sent",
+        "rearm",
+        "wants_abort",
+        "wants_half_close",
+        "write_blocked",
+    )
+
+    def __init__(
+        self,
+        role: Role,
+        options: Options,
+        extensions: Sequence[ActiveExtension] = (),
+        *,
+        now: float = 0.0,
+        observe_control: bool = False,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._role = role
+        self._options = options
+        self._receiver = Receiver(role, options, extensions)
+        self._sender = Sender(role, extensions, random)
+        self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, now)
+        self._queue: deque[Data | Ping | Pong] = deque()
+        self._observe_control = observe_control
+        self._streaming = False  # the message under way is being taken in pieces
+        self._answering = False  # the application has a message and has not asked on
+        self._pings: list[tuple[bytes, float]] = []  # of the application, unanswered
+
+        self._close_sent: Close | None = None
+        self._close_received: Close | None = None
+        self._eof = False
+        self._we_began: bool | None = None
+        self._plan: Close | None = None  # the close frame that waits for the answers
+        self._detail = ""
+        self._closing_time: float | None = None
+        self._closing_at: float | None = None
+
+        #: The driver sets this while the peer takes nothing of what was written.
+        self.write_blocked = False
+        #: Pings of the application that were answered: payload and latency in seconds.
+        self.acknowledged: list[tuple[bytes, float]] = []
+        #: The driver shuts down its writing half behind what it wrote.
+        self.wants_half_close = False
+        #: The driver releases the socket; by force where `wants_abort`.
+        self.is_over = False
+        self.wants_abort = False
+        #: A deadline may have come nearer: the driver asks `next_deadline`.
+        self.rearm = True
+
+        self.messages_received = 0
+        self.messages_sent = 0
+
+    # --- what can be asked ---
+
+    @property
+    def state(self) -> State:
+        """Derive the state from the facts."""
+        if self.is_over or self._eof:
+            return State.CLOSED
+        return State.OPEN if self._we_began is None else State.CLOSING
+
+    @property
+    def close_code(self) -> int | None:
+        """Give the code that the application sees (§7.1.5); None while it is open."""
+        if self._close_received is not None:
+            return self._close_received.code
+        return CloseCode.ABNORMAL if self.state is State.CLOSED else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """Give the peer's reason (§7.1.6); None while the connection is open."""
+        if self._close_received is not None:
+            return self._close_received.reason
+        return "" if self.state is State.CLOSED else None
+
+    @property
+    def closed(self) -> ConnectionClosed:
+        """Make the exception that tells how the connection ended."""
+        received = self._close_received or Close(CloseCode.ABNORMAL)
+        sent = self._close_sent or self._plan
+        return ConnectionClosed(
+            received.code,
+            received.reason,
+            sent_code=sent.code if sent else None,
+            sent_reason=sent.reason if sent else "",
+            by_peer=not self._we_began,
+            detail=self._detail,
+        )
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether so many messages wait that the driver should stop reading."""
+        return self._we_began is None and len(self._queue) >= self._options.max_queue
+
+    @property
+    def has_backlog(self) -> bool:
+        """Tell whether `next_message` may give something without further bytes."""
+        return bool(self._queue) or self._receiver.has_input
+
+    @property
+    def bytes_received(self) -> int:
+        """Count the payload of the messages received."""
+        return self._receiver.bytes_received
+
+    @property
+    def bytes_sent(self) -> int:
+        """Count the payload of the messages sent."""
+        return self._sender.bytes_sent
+
+    # --- receiving ---
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take bytes from the peer; b"" is the end of its stream."""
+        if not data:
+            self._on_eof()
+            return
+        self._keepalive.heard(now)
+        self._receiver.feed(data)
+        self._process(now)
+
+    def next_message(self) -> Item | None:
+        """Give the next item; None while there is none, a `ConnectionClosed` at the end.
+
+        Asking for the next one also says that the earlier ones are answered, as far as they
+        will be: a close frame that waited for that is sent now.
+        """
+        if not self._queue and self._receiver.has_input:
+            self._process(None)
+        while self._queue:
+            item = self._queue.popleft()
+            if self._streaming and isinstance(item, str | bytes):
+                self._streaming = False  # the rest of a message that was given up
+                continue
+            self._answering = True
+            return item
+        self._answering = False
+        if self._we_began is None:
+            return None
+        self._carry_out_plan()
+        return None if self._awaits_answer else self.closed
+
+    @property
+    def _awaits_answer(self) -> bool:
+        """Tell whether our close frame may still be answered."""
+        return not (self._receiver.is_stopped or self.is_over or self._eof)
+
+    def next_fragment(self) -> Item | Fragment | None:
+        """Give the next piece of a message without waiting for its rest, as a `Fragment`."""
+        streaming, self._streaming = self._streaming, False
+        item = self.next_message()
+        if isinstance(item, str | bytes):
+            return Fragment(item, final=True)
+        self._streaming = streaming
+        if item is not None:
+            return item
+        piece = self._receiver.take_fragment()
+        if piece is None:
+            return None
+        self._streaming = self._answering = True
+        return Fragment(piece, final=False)
+
+    def _process(self, now: float | None) -> None:
+        """Handle what was fed, until it is used up or the queue is full."""
+        try:
+            while not self.is_full and (event := self._receiver.next_event()) is not None:
+                if isinstance(event, Frame):
+                    self._on_control(event, now)
+                elif self._we_began is None:
+                    self.messages_received += 1
+                    self._queue.append(event)
+        except ProtocolError as error:
+            self._fail(error)
+
+    def _on_control(self, frame: Frame, now: float | None) -> None:
+        if frame.opcode == Opcode.CLOSE:
+            self._on_close(decode_close(frame.payload))
+        elif frame.opcode == Opcode.PING:
+            # "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response,
+            # unless it already received a Close frame" (§5.5.2)
+            if self._close_sent is None:
+                self._sender.pong(frame.payload)
+            self._observe(Ping(frame.payload))
+        else:
+            self._acknowledge(frame.payload, now)
+            self._observe(Pong(frame.payload))
+
+    def _observe(self, item: Ping | Pong) -> None:
+        if self._observe_control and self._we_began is None:
+            self._queue.append(item)
+
+    def _acknowledge(self, payload: bytes, now: float | None) -> None:
+        # A pong answers its ping and, as only the last one need be answered, all before it.
+        for index, (sent, _) in enumerate(self._pings):
+            if sent == payload:
+                answered = self._pings[: index + 1]
+                del self._pings[: index + 1]
+                self.acknowledged += [(token, (now or at) - at) for token, at in answered]
+                return
+
+    # --- sending ---
+
+    def data_to_send(self) -> bytes:
+        """Give what is to be written now; it is forgotten here."""
+        return self._sender.data_to_send()
+
+    def send_message(self, message: Sendable) -> None:
+        """Send a whole message."""
+        self._check_open()
+        self._sender.message(message)
+        self.messages_sent += 1
+
+    def send_fragment(self, data: Sendable, final: bool) -> None:
+        """Send a piece of a message (§5.4); no other message may come between."""
+        self._check_open()
+        self._sender.fragment(data, final)
+        self.messages_sent += final
+
+    def send_frame(self, frame: Frame, key: bytes | None = None) -> None:
+        """Send a frame exactly as it is: any bits, past the extensions, `key` masks it."""
+        self._check_open()
+        if frame.opcode == Opcode.CLOSE:
+            raise ValueError("a close frame is sent with close(code, reason)")
+        self._sender.frame(frame, key)
+
+    def ping(self, payload: bytes, now: float) -> None:
+        """Send a ping; its answer will stand in `acknowledged`."""
+        self._check_open()
+        self._sender.control(Opcode.PING, payload)
+        self._pings.append((payload, now))
+
+    def pong(self, payload: bytes) -> None:
+        """Send a pong that nobody asked for (§5.5.3)."""
+        self._check_open()
+        self._sender.control(Opcode.PONG, payload)
+
+    @property
+    def is_fragmenting(self) -> bool:
+        """Tell whether a fragmented message is being sent."""
+        return self._sender.is_fragmenting
+
+    def _check_open(self) -> None:
+        if self._close_sent is not None or self.is_over:
+            raise self.closed
+
+    # --- closing ---
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Start the closing handshake (§7.1.2), or finish it where the peer has started.
+
+        Closing a second time does nothing. `ValueError` for a code that may not be sent.
+        """
+        close = Close(code, reason)
+        encode_close(close)
+        if self._we_began is None:
+            self._we_began = True
+            self._send_close(close)
+        elif self._close_sent is None and not self.is_over:
+            self._carry_out_plan()
+        self._queue.clear()
+
+    def lose(self, detail: str = "") -> None:
+        """Note that the transport is gone, or is to be given up."""
+        if self._close_received is None and not self._detail:
+            self._detail = detail
+        if self._we_began is None:
+            self._we_began = False
+        self._eof = True
+        self._finish()
+
+    def abort(self) -> None:
+        """Give up the connection at once, without a closing handshake (§7.1.7)."""
+        if self._we_began is None:
+            self._we_began = True
+        self.wants_abort = True
+        self.lose("aborted by this side")
+
+    def _on_close(self, close: Close) -> None:
+        self._close_received = close
+        self._receiver.stop()
+        if self._close_sent is not None:
+            self._end_stream()
+            return
+        # "If an endpoint receives a Close frame and did not previously send a Close frame,
+        # the endpoint MUST send a Close frame in response", with the same code (§5.5.1).
+        self._we_began = False
+        self._plan_close(Close(close.code))
+
+    def _fail(self, error: ProtocolError) -> None:
+        """Fail the connection (§7.1.7): nothing more is received, and a close frame says why."""
+        self._detail = self._detail or f"we failed it with {error.code}: {error.reason}"
+        self._receiver.stop()
+        if self._close_sent is not None:
+            self._end_stream()
+            return
+        self._we_began = True
+        self._plan_close(Close(error.code, truncate_reason(error.reason)))
+
+    def _on_eof(self) -> None:
+        if self._eof:
+            return
+        self._eof = True
+        if self._we_began is None:
+            self._we_began = False
+            self._detail = "the peer ended its stream without a close frame"
+        if self._close_sent is not None:
+            self._finish()
+        elif self._plan is None:
+            self._plan_close(None)
+
+    def _plan_close(self, close: Close | None) -> None:
+        """Close once the messages that came before are answered, or after ANSWER_TIME."""
+        self._plan = close
+        self._start_deadline(min(ANSWER_TIME, self._options.close_timeout))
+        if not self._answering and not self._queue:
+            self._carry_out_plan()
+
+    def _carry_out_plan(self) -> None:
+        if self._close_sent is not None or self.is_over:
+            return
+        if self._plan is not None:
+            self._send_close(self._plan)
+            self._end_stream()
+        elif self._eof:
+            self._finish()
+
+    def _send_close(self, close: Close) -> None:
+        self._sender.control(Opcode.CLOSE, encode_close(close))
+        self._close_sent = close
+        self._start_deadline(self._options.close_timeout)
+
+    def _end_stream(self) -> None:
+        """End our half of the stream, and wait for the end of the peer's (§7.1.1)."""
+        if self._eof:
+            self._finish()
+            return
+        # "the underlying TCP connection … SHOULD be closed first by the server" (§7.1.1)
+        self.wants_half_close = self._role == "server" or self._close_received is None
+        self._start_deadline(self._options.close_timeout)
+
+    def _finish(self) -> None:
+        self.is_over = True
+        self.rearm = True
+
+    # --- time ---
+
+    def _start_deadline(self, duration: float) -> None:
+        self._closing_time = duration
+        self._closing_at = None
+        self.rearm = True
+
+    def next_deadline(self, now: float) -> float | None:
+        """Tell when `handle_timeout` wants to be called; None for never."""
+        self.rearm = False
+        if self.is_over:
+            return None
+        if self._closing_time is None:
+            return self._keepalive.next_deadline()
+        if self._closing_at is None:
+            self._closing_at = now + self._closing_time
+        return self._closing_at
+
+    def write_progressed(self, now: float) -> None:
+        """Note that the peer took some of what was written: a sign of life."""
+        self._keepalive.heard(now)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due at `now`; too early a call does nothing."""
+        self.rearm = True
+        if self.is_over:
+            return
+        if self._closing_time is not None:
+            if self._closing_at is not None and now >= self._closing_at:
+                self._on_closing_timeout()
+        elif self._keepalive.is_lost(now):
+            self._on_silence(now)
+        elif self._keepalive.is_due(now):
+            if not self.write_blocked:
+                self._sender.control(Opcode.PING, b"")
+            self._keepalive.asked(now)
+
+    def _on_closing_timeout(self) -> None:
+        if self._close_sent is None:
+            self._carry_out_plan()
+        else:
+            self.wants_abort = True
+            self.lose(
+                f"the peer did not finish closing in close_timeout={self._options.close_timeout:g} s"
+            )
+
+    def _on_silence(self, now: float) -> None:
+        if self.is_full and not self.write_blocked:
+            # We do not read because the handler does not: that is not the peer's silence.
+            self._keepalive.heard(now)
+            return
+        self.wants_abort = True
+        self.lose(f"no sign of life within ping_timeout={self._options.ping_timeout:g} s of a ping")

@@ -1,0 +1,198 @@
+"""The grammar of the header fields that the opening handshake uses (RFC 9110 §5.6).
+
+Hand-written and linear: no regular expression, no backtracking. `ValueError` for what the
+grammar does not allow. Fields are (name, value) pairs of str, decoded as ISO 8859-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "Fields",
+    "Parameter",
+    "field_values",
+    "format_extension",
+    "is_token",
+    "parse_extensions",
+    "parse_host",
+    "parse_token_list",
+    "safe_text",
+]
+
+#: Header fields in their order, names in any case.
+Fields = Sequence[tuple[str, str]]
+#: One extension parameter: its name, and its value where it has one.
+Parameter = tuple[str, str | None]
+
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_OWS = " \t"
+_HOST = _TOKEN - frozenset("#^`|") | frozenset("(),;=")
+_IP_LITERAL = frozenset("0123456789abcdefABCDEF:.")
+
+
+def field_values(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """List the values of all lines of a field; `name` is in lower case.
+
+    >>> field_values([("Host", "a"), ("X", "b")], "host")
+    ['a']
+    """
+    return [value.strip(_OWS) for key, value in fields if key.lower() == name]
+
+
+def is_token(text: str) -> bool:
+    """Tell whether `text` is a token (RFC 9110 §5.6.2)."""
+    return bool(text) and _TOKEN.issuperset(text)
+
+
+def parse_token_list(values: Iterable[str]) -> list[str]:
+    """Read `1#token` from all lines of a field; empty elements are ignored (§5.6.1).
+
+    >>> parse_token_list(["keep-alive, Upgrade", ",x,"])
+    ['keep-alive', 'Upgrade', 'x']
+    """
+    tokens = []
+    for value in values:
+        for element in value.split(","):
+            token = element.strip(_OWS)
+            if not token:
+                continue
+            if not is_token(token):
+                raise ValueError(f"{safe_text(token)} is not a token")
+            tokens.append(token)
+    return tokens
+
+
+def parse_extensions(value: str) -> list[tuple[str, list[Parameter]]]:
+    """Read a `Sec-WebSocket-Extensions` value (RFC 6455 §9.1).
+
+    >>> parse_extensions('a; x="1", b')
+    [('a', [('x', '1')]), ('b', [])]
+    """
+    scanner = _Scanner(value)
+    extensions: list[tuple[str, list[Parameter]]] = []
+    while not scanner.at_end():
+        if scanner.accept(","):
+            continue
+        name = scanner.token()
+        parameters: list[Parameter] = []
+        while scanner.accept(";"):
+            parameters.append(scanner.parameter())
+        extensions.append((name, parameters))
+        if not scanner.at_end():
+            scanner.expect(",")
+    return extensions
+
+
+def format_extension(name: str, parameters: Iterable[Parameter]) -> str:
+    """Write one extension with its parameters.
+
+    >>> format_extension("permessage-deflate", [("server_max_window_bits", "12")])
+    'permessage-deflate; server_max_window_bits=12'
+    """
+    parts = [name]
+    parts += [key if value is None else f"{key}={value}" for key, value in parameters]
+    return "; ".join(parts)
+
+
+def parse_host(value: str) -> tuple[str, int | None]:
+    """Read `uri-host [ ":" port ]` (RFC 9110 §7.2); the host comes in lower case.
+
+    >>> parse_host("Example.org:8000")
+    ('example.org', 8000)
+    """
+    if value.startswith("["):
+        address, bracket, rest = value[1:].partition("]")
+        if not bracket or ":" not in address or not _IP_LITERAL.issuperset(address):
+            raise ValueError(f"{safe_text(value)} is not a host")
+        host = f"[{address.lower()}]"
+    else:
+        name, colon, port = value.partition(":")
+        if not name or not _HOST.issuperset(name):
+            raise ValueError(f"{safe_text(value)} is not a host")
+        host, rest = name.lower(), colon + port
+    return host, _parse_port(rest)
+
+
+def _parse_port(rest: str) -> int | None:
+    if rest in ("", ":"):
+        return None
+    digits = rest[1:]
+    if rest[0] != ":" or not digits.isascii() or not digits.isdigit() or len(digits) > 5:
+        raise ValueError(f"{safe_text(rest)} is not a port")
+    port = int(digits)
+    if port > 65535:
+        raise ValueError(f"there is no port {port}")
+    return port
+
+
+def safe_text(text: str, most: int = 80) -> str:
+    """Quote a peer's text for logs and responses: ASCII, escaped, shortened.
+
+    >>> safe_text("a\\x1b[31m")
+    "'a\\\\x1b[31m'"
+    """
+    return ascii(text if len(text) <= most else text[:most] + "...")
+
+
+class _Scanner:
+    """Step through a field value, element by element."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._position = 0
+        self._skip_space()
+
+    def _skip_space(self) -> None:
+        text, position = self._text, self._position
+        while position < len(text) and text[position] in _OWS:
+            position += 1
+        self._position = position
+
+    def at_end(self) -> bool:
+        return self._position == len(self._text)
+
+    def accept(self, mark: str) -> bool:
+        if not self._text.startswith(mark, self._position):
+            return False
+        self._position += 1
+        self._skip_space()
+        return True
+
+    def expect(self, mark: str) -> None:
+        if not self.accept(mark):
+            raise ValueError(f"{mark!r} expected at {safe_text(self._text[self._position :])}")
+
+    def token(self) -> str:
+        text, start = self._text, self._position
+        stop = start
+        while stop < len(text) and text[stop] in _TOKEN:
+            stop += 1
+        if start == stop:
+            raise ValueError(f"token expected at {safe_text(text[start:])}")
+        self._position = stop
+        self._skip_space()
+        return text[start:stop]
+
+    def parameter(self) -> Parameter:
+        name = self.token()
+        if not self.accept("="):
+            return name, None
+        return name, self._quoted() if self._text.startswith('"', self._position) else self.token()
+
+    def _quoted(self) -> str:
+        text, position = self._text, self._position + 1
+        value: list[str] = []
+        while position < len(text) and text[position] != '"':
+            position += text[position] == "\\"
+            value.append(text[position : position + 1])
+            position += 1
+        if position >= len(text):
+            raise ValueError("quoted string without its end")
+        self._position = position + 1
+        self._skip_space()
+        # "the value after quoted-string unescaping MUST conform to the 'token' ABNF" (§9.1)
+        unquoted = "".join(value)
+        if not is_token(unquoted):
+            raise ValueError(f"the quoted value {safe_text(unquoted)} is not a token")
+        return unquoted

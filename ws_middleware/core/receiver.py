@@ -1,0 +1,245 @@
+"""From bytes to messages: what the peer sends, one event at a time, without reactions.
+
+Each check is made as soon as its bytes are there: header, then size, then payload as it
+arrives. An unfinished data frame is handed on in parts, as fragments of its message.
+A violation raises `ProtocolError` in its place, behind the events that came before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ws_middleware.core.codec import (
+    MASKED,
+    Header,
+    decode_frames,
+    decode_header,
+    legal_first_bytes,
+    mask,
+    rotate_key,
+)
+from ws_middleware.core.extensions import ActiveExtension, Role
+from ws_middleware.core.frames import CONTROL_BIT, FIN, OPCODE_BITS, CloseCode, Frame, Opcode
+from ws_middleware.core.messages import Assembler, BinaryMessage, Data, TextMessage
+from ws_middleware.errors import ProtocolError
+from ws_middleware.options import Options
+
+__all__ = ["Receiver"]
+
+#: How many frames are decoded ahead of their handling.
+BATCH = 16
+
+_WHOLE_TEXT = FIN | Opcode.TEXT
+_WHOLE_BINARY = FIN | Opcode.BINARY
+_STANDARD_OPCODES = frozenset(Opcode)
+
+
+class Receiver:
+    """Decode what one peer sends."""
+
+    __slots__ = (
+        "_assembler",
+        "_extensions",
+        "_frames",
+        "_gathered",
+        "_header",
+        "_input",
+        "_left",
+        "_legal",
+        "_masked",
+        "_options",
+        "_position",
+        "_streams",
+        "bytes_received",
+        "is_stopped",
+    )
+
+    def __init__(
+        self, role: Role, options: Options, extensions: Sequence[ActiveExtension] = ()
+    ) -> None:
+        self._options = options
+        self._extensions = extensions
+        self._streams = all(extension.streams for extension in extensions)
+        self._legal = _legal_table(extensions)
+        # "a client MUST mask all frames … a server MUST NOT mask any" (RFC 6455 §5.1)
+        self._masked = MASKED if role == "server" else 0
+        self._input = b""
+        self._position = 0
+        self._frames: list[tuple[int, bytes]] = []  # decoded ahead, the next one last
+        self._header: Header | None = None  # of the data frame whose payload is arriving
+        self._left = 0
+        self._gathered = b"" if self._streams else bytearray()
+        self._assembler = Assembler(options.max_message_size, options.max_fragments)
+        #: The payload of all data frames so far, inflated.
+        self.bytes_received = 0
+        self.is_stopped = False
+
+    @property
+    def has_input(self) -> bool:
+        """Tell whether there are bytes that `next_event` may make something of."""
+        return bool(self._frames) or self._position < len(self._input)
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the peer."""
+        if self.is_stopped:
+            return
+        if self._position < len(self._input):
+            data = self._input[self._position :] + data
+        self._input = data
+        self._position = 0
+
+    def stop(self) -> None:
+        """Ignore what is there and what still comes (RFC 6455 §5.5.1, §7.1.7)."""
+        self.is_stopped = True
+        self._frames.clear()
+        self._input = b""
+        self._position = 0
+
+    def next_event(self) -> Data | Frame | None:
+        """Give the next message (str or bytes) or control frame; None when bytes are missing."""
+        event: Data | Frame | None = None
+        while event is None:
+            if self._frames:
+                event = self._on_frame(*self._frames.pop())
+            elif self._position >= len(self._input):
+                return None
+            elif self._header is not None:
+                event = self._on_part(self._header)
+            elif not self._decode():
+                return None
+        return event
+
+    def take_fragment(self) -> Data | None:
+        """Take out what has arrived of the message under way, if there is any."""
+        return None if self._assembler.is_idle else self._assembler.take() or None
+
+    def _decode(self) -> bool:
+        """Decode whole frames, or begin with one that is not; False when bytes are missing."""
+        frames, self._position = decode_frames(
+            self._input, self._position, self._legal, self._masked, BATCH
+        )
+        if frames:
+            frames.reverse()
+            self._frames = frames
+            return True
+        header = decode_header(self._input, self._position, self._legal, self._masked)
+        if header is None or header.first & CONTROL_BIT:
+            return False
+        self._check_header(header)
+        self._header = header
+        self._left = header.length
+        self._position += header.size
+        return True
+
+    def _check_header(self, header: Header) -> None:
+        """Check all that a data frame's header tells, in the order of its fields."""
+        self._assembler.expect(header.first & OPCODE_BITS)
+        self._check_size(header.length)
+        self._count(header.first)
+
+    def _check_size(self, length: int) -> None:
+        limit = self._options.max_frame_size
+        if limit is not None and length > limit:
+            raise ProtocolError(
+                f"frame of {length} bytes, max_frame_size={limit}", CloseCode.TOO_BIG
+            )
+        limit = self._options.max_message_size
+        if not self._extensions:
+            self._assembler.check_size(length)
+        elif limit is not None and length > limit + limit // 4 + 1024:
+            # A compressor makes incompressible data longer, by less than a quarter.
+            raise ProtocolError(
+                f"frame of {length} bytes, max_message_size={limit}", CloseCode.TOO_BIG
+            )
+
+    def _count(self, first: int) -> None:
+        if not first & FIN or not self._assembler.is_idle:
+            self._assembler.count_fragment()
+
+    def _on_part(self, header: Header) -> Data | Frame | None:
+        """Handle what has come of the payload of an unfinished data frame."""
+        start = self._position
+        payload = self._input[start : start + self._left]
+        self._position += len(payload)
+        begun = self._left == header.length
+        self._left -= len(payload)
+        if header.key:
+            payload = mask(
+                payload, rotate_key(header.key, header.length - self._left - len(payload))
+            )
+        if self._left == 0:
+            self._header = None
+        if self._streams:
+            return self._on_data(_part(header.first, payload, begun, self._left > 0))
+        self._gathered += payload
+        if self._left:
+            return None
+        whole, self._gathered = bytes(self._gathered), bytearray()
+        return self._on_data(Frame.from_first_byte(header.first, whole))
+
+    def _on_frame(self, first: int, payload: bytes) -> Data | Frame | None:
+        if first & CONTROL_BIT:
+            return self._decode_control(Frame.from_first_byte(first, payload))
+        self._check_size(len(payload))
+        if first in (_WHOLE_TEXT, _WHOLE_BINARY) and not self._extensions:
+            self.bytes_received += len(payload)
+            return self._assembler.add(first & OPCODE_BITS, payload, True)
+        self._assembler.expect(first & OPCODE_BITS)
+        self._count(first)
+        return self._on_data(Frame.from_first_byte(first, payload))
+
+    def _decode_control(self, frame: Frame) -> Data | Frame | None:
+        for extension in reversed(self._extensions):
+            if frame.opcode in extension.opcodes or frame.opcode in extension.marked_opcodes:
+                decoded = extension.decode(frame, self._assembler.budget)
+                if decoded is None:
+                    return None
+                frame = decoded
+        if frame.opcode not in _STANDARD_OPCODES:
+            raise ProtocolError(f"opcode {frame.opcode:#x} was left undecoded by its extension")
+        return frame if frame.is_control else self._add(frame)
+
+    def _on_data(self, frame: Frame) -> Data | Frame | None:
+        for extension in reversed(self._extensions):
+            decoded = extension.decode(frame, self._assembler.budget)
+            if decoded is None:
+                return None
+            frame = decoded
+        return self._add(frame)
+
+    def _add(self, frame: Frame) -> Data | None:
+        self.bytes_received += len(frame.payload)
+        data = self._assembler.add(frame.opcode, frame.payload, frame.fin)
+        if data is None or not self._extensions:
+            return data
+        message = TextMessage(data) if isinstance(data, str) else BinaryMessage(data)
+        for extension in reversed(self._extensions):
+            message = extension.decode_message(message)
+        return message.data
+
+
+def _part(first: int, payload: bytes, begun: bool, more: bool) -> Frame:
+    """Present a part of an unfinished frame as a fragment: fin on the last part only."""
+    if not begun:
+        first &= FIN
+    if more:
+        first &= ~FIN
+    return Frame.from_first_byte(first, payload, partial=more)
+
+
+_NO_EXTENSIONS = legal_first_bytes(frozenset())
+
+
+def _legal_table(extensions: Sequence[ActiveExtension]) -> bytes:
+    if not extensions:
+        return _NO_EXTENSIONS
+    marks: set[int] = set()
+    for extension in extensions:
+        marks |= extension.opcodes
+        marks |= {
+            opcode | bits
+            for opcode in extension.marked_opcodes | extension.opcodes
+            for bits in range(0x10, 0x80, 0x10)
+            if bits & ~extension.reserved_bits == 0
+        }
+    return legal_first_bytes(frozenset(marks))

@@ -1,0 +1,150 @@
+"""From messages to bytes: what this end sends, in its order, until somebody writes it.
+
+Only whole frames are kept. Pongs that nobody writes replace each other, so a peer that pings
+and never reads holds a bounded number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ws_middleware.core.codec import encode_frame
+from ws_middleware.core.extensions import ActiveExtension, Role
+from ws_middleware.core.frames import FIN, MAX_CONTROL_PAYLOAD, Frame, Opcode
+from ws_middleware.core.messages import Message, Sendable, as_message
+
+__all__ = ["Sender"]
+
+#: Beyond this number an unsent pong replaces the one before it: "MAY elect to send a Pong
+#: frame for only the most recently processed Ping frame" (RFC 6455 §5.5.3).
+MAX_UNSENT_PONGS = 32
+
+_WHOLE_TEXT = FIN | Opcode.TEXT
+_WHOLE_BINARY = FIN | Opcode.BINARY
+
+
+class Sender:
+    """Encode what one end sends; `random` gives masking keys, unpredictable ones (§5.3)."""
+
+    __slots__ = (
+        "_extensions",
+        "_last_pong",
+        "_opcode",
+        "_output",
+        "_pongs",
+        "_random",
+        "bytes_sent",
+    )
+
+    def __init__(
+        self, role: Role, extensions: Sequence[ActiveExtension], random: Callable[[int], bytes]
+    ) -> None:
+        # "a client MUST mask all frames that it sends to the server" (§5.1), no server does.
+        self._random = random if role == "client" else None
+        self._extensions = extensions
+        self._output: list[bytes] = []
+        self._opcode: int | None = None  # of the fragmented message under way
+        self._pongs = 0
+        self._last_pong = 0
+        #: The payload of all messages so far, before compression.
+        self.bytes_sent = 0
+
+    @property
+    def is_fragmenting(self) -> bool:
+        """Tell whether a fragmented message is under way."""
+        return self._opcode is not None
+
+    def data_to_send(self) -> bytes:
+        """Give what is to be written now; it is forgotten here."""
+        output = self._output
+        if not output:
+            return b""
+        data = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
+        self._pongs = 0
+        return data
+
+    def message(self, message: Sendable) -> None:
+        """Send a whole message."""
+        if self._opcode is not None:
+            raise RuntimeError("a fragmented message is being sent; finish it first")
+        if self._extensions or not isinstance(message, str | bytes):
+            self._message(as_message(message))
+        elif isinstance(message, str):
+            payload = message.encode()
+            self.bytes_sent += len(payload)
+            self._write(_WHOLE_TEXT, payload)
+        else:
+            self.bytes_sent += len(message)
+            self._write(_WHOLE_BINARY, message)
+
+    def _message(self, message: Message) -> None:
+        for extension in self._extensions:
+            message = extension.encode_message(message)
+        self._data(_frame(message))
+
+    def fragment(self, data: Sendable, final: bool) -> None:
+        """Send a piece of a fragmented message."""
+        frame = _frame(as_message(data))._replace(fin=final)
+        opcode = frame.opcode
+        if self._opcode is not None:
+            if self._opcode != opcode:
+                raise TypeError("all fragments of a message are str, or all are bytes")
+            frame = frame._replace(opcode=Opcode.CONTINUATION)
+        self._data(frame)
+        self._opcode = None if final else opcode
+
+    def frame(self, frame: Frame, key: bytes | None = None) -> None:
+        """Send a frame exactly as it is, past the extensions, with `key` if it is given."""
+        if frame.is_control and (len(frame.payload) > MAX_CONTROL_PAYLOAD or not frame.fin):
+            raise ValueError("a control frame is whole and holds 125 bytes at the most (§5.5)")
+        if key is not None and self._random is None:
+            raise ValueError("a server does not mask its frames (RFC 6455 §5.1)")
+        if key is not None and len(key) != 4:
+            raise ValueError("a masking key has four bytes (RFC 6455 §5.3)")
+        if not frame.is_control:
+            self._follow(frame)
+        self._write(frame.first_byte, frame.payload, key)
+
+    def _follow(self, frame: Frame) -> None:
+        if (frame.opcode == Opcode.CONTINUATION) != (self._opcode is not None):
+            raise ValueError("the frame does not continue what was sent before it (§5.4)")
+        if self._opcode is None:
+            self._opcode = frame.opcode
+        if frame.fin:
+            self._opcode = None
+
+    def control(self, opcode: int, payload: bytes) -> None:
+        """Send a control frame."""
+        self.frame(Frame(opcode, payload))
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping; of too many unsent answers only the last one is kept."""
+        if self._pongs < MAX_UNSENT_PONGS:
+            self._pongs += 1
+            self._last_pong = len(self._output)
+            self.control(Opcode.PONG, payload)
+        else:
+            self.control(Opcode.PONG, payload)
+            self._output[self._last_pong] = self._output.pop()
+
+    def _data(self, frame: Frame) -> None:
+        self.bytes_sent += len(frame.payload)
+        for extension in self._extensions:
+            frame = extension.encode(frame)
+        self._write(frame.first_byte, frame.payload)
+
+    def _write(self, first: int, payload: bytes, key: bytes | None = None) -> None:
+        if self._random is not None:
+            # "a fresh masking key … for each frame" (§5.3)
+            self._output.append(encode_frame(first, payload, key or self._random(4)))
+        else:
+            self._output.append(encode_frame(first, payload))
+
+
+def _frame(message: Message) -> Frame:
+    """Make the one frame that holds a message."""
+    data = message.data
+    if isinstance(data, str):
+        return Frame(Opcode.TEXT, data.encode(), compress=message.compress)
+    return Frame(Opcode.BINARY, data, compress=message.compress)

@@ -1,0 +1,106 @@
+"""Everything this package raises.
+
+A peer's mistake is a `ProtocolError` and never leaves the endpoint; a caller's mistake is
+raised at the call; the end of a connection is a `ConnectionClosed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "ConcurrencyError",
+    "ConnectionClosed",
+    "HandshakeError",
+    "ProtocolError",
+    "UnexpectedMessageError",
+    "WebSocketError",
+]
+
+
+class WebSocketError(Exception):
+    """Be the base of all exceptions of this package."""
+
+
+class ProtocolError(WebSocketError):
+    """Say how the peer broke the protocol, and which close code answers it.
+
+    Raised by the codec, the assembler and by extensions; the endpoint turns it into a close
+    frame, so applications only see it as the cause of a `ConnectionClosed`.
+    """
+
+    def __init__(self, reason: str, code: int = 1002) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class HandshakeError(WebSocketError):
+    """Refuse an opening handshake with an HTTP response.
+
+    `status` is the HTTP status; `headers` are fields the status requires (RFC 9110), such as
+    `Allow` for 405; the reason is the response's body, so it never holds secrets.
+    """
+
+    def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = tuple(headers)
+
+
+class ConnectionClosed(WebSocketError):
+    """Tell that the connection is closed, with which code, and by whom.
+
+    `code` and `reason` are those of the peer's close frame: 1005 when it held no code, 1006
+    when none came (RFC 6455 §7.1.5). `sent_code` and `sent_reason` are ours, None when we
+    sent no close frame. `by_peer` is true when the peer began to close.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        reason: str = "",
+        *,
+        sent_code: int | None = None,
+        sent_reason: str = "",
+        by_peer: bool = True,
+        detail: str = "",
+    ) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+        self.sent_code = sent_code
+        self.sent_reason = sent_reason
+        self.by_peer = by_peer
+        self.detail = detail
+
+    @property
+    def is_clean(self) -> bool:
+        """Tell whether both ends simply had finished (codes 1000 and 1001)."""
+        return self.code in (1000, 1001)
+
+    def __str__(self) -> str:
+        parts = [f"closed with {self.code}"]
+        if self.reason:
+            parts.append(f"({self.reason})")
+        parts.append("by the peer" if self.by_peer else "by this side")
+        if self.sent_code is not None and not self.by_peer:
+            parts.append(f"which sent {self.sent_code}")
+            if self.sent_reason:
+                parts.append(f"({self.sent_reason})")
+        if self.detail:
+            parts.append(f"- {self.detail}")
+        return " ".join(parts)
+
+
+class ConcurrencyError(WebSocketError, RuntimeError):
+    """Refuse a second receiver: one thread or task receives at a time."""
+
+
+class UnexpectedMessageError(WebSocketError, TypeError):
+    """Tell that a message of the other kind came; `message` holds it, so it is not lost."""
+
+    def __init__(self, reason: str, message: str | bytes) -> None:
+        super().__init__(reason)
+        self.message = message

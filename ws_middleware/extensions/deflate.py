@@ -1,0 +1,127 @@
+"""DEFLATE with a flush at each end, as both deflate extensions use it (RFC 7692 §7.2).
+
+One bounded inflate function: no output beyond the budget is ever made.
+Contexts are made when they are first used and dropped where the agreement says so.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from ws_middleware.core.frames import CloseCode
+from ws_middleware.core.headers import Parameter
+from ws_middleware.errors import ProtocolError
+
+__all__ = ["Deflater", "Inflater", "collect", "parse_window_bits"]
+
+#: What a flush ends with; the sender drops it, the receiver appends it (RFC 7692 §7.2.1).
+TAIL = b"\x00\x00\xff\xff"
+
+
+def parse_window_bits(value: str | None) -> int:
+    """Read the size of a window: "a decimal integer … without leading zeroes", 8 to 15.
+
+    >>> parse_window_bits("12")
+    12
+    """
+    if value not in ("8", "9", "10", "11", "12", "13", "14", "15"):
+        raise ValueError("window bits are a number from 8 to 15")
+    return int(value)
+
+
+def collect(parameters: Sequence[Parameter]) -> dict[str, str | None]:
+    """Put parameters into a dict; `ValueError` when one is there twice."""
+    collected = dict(parameters)
+    if len(collected) != len(parameters):
+        raise ValueError("a parameter is there twice")
+    return collected
+
+
+class Deflater:
+    """Compress payloads one after the other, each flushed to a byte boundary."""
+
+    __slots__ = ("_bits", "_compressor", "_level", "_memory", "_takeover")
+
+    def __init__(self, bits: int, level: int, memory: int, takeover: bool) -> None:
+        self._bits = bits
+        self._level = level
+        self._memory = memory
+        self._takeover = takeover
+        self._compressor: zlib._Compress | None = None
+
+    def deflate(self, payload: bytes, final: bool) -> bytes:
+        """Compress a piece; the last one of a unit comes without the tail of its flush."""
+        if self._compressor is None:
+            self._compressor = self._make()
+        data = self._compressor.compress(payload) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+        if not final:
+            return data
+        if not self._takeover:
+            self._compressor = None
+        # "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end" (§7.2.1); nothing
+        # but the tail of an empty flush leaves the one byte of an empty block (§7.2.3.6).
+        return data[:-4] or b"\x00"
+
+    def _make(self) -> zlib._Compress:
+        # zlib has no raw window of 8 bits. Without matches there is no window at all, which
+        # honours the agreement.
+        if self._bits == 8:
+            return zlib.compressobj(
+                self._level, zlib.DEFLATED, -9, self._memory, zlib.Z_HUFFMAN_ONLY
+            )
+        return zlib.compressobj(self._level, zlib.DEFLATED, -self._bits, self._memory)
+
+
+class Inflater:
+    """Decompress pieces as they arrive, never beyond the budget."""
+
+    __slots__ = ("_bits", "_decompressor", "_history", "_takeover")
+
+    def __init__(self, bits: int, takeover: bool) -> None:
+        self._bits = max(bits, 9)  # zlib reads a window of 8 bits with one of 9
+        self._takeover = takeover
+        self._decompressor: zlib._Decompress | None = None
+        self._history = b""  # the window, for a new stream behind a final block
+
+    def inflate(self, data: bytes, final: bool, budget: int | None) -> bytes:
+        """Decompress a piece; `final` ends a unit, whose tail is put back first."""
+        if final:
+            data += TAIL
+        output = self._inflate(data, budget)
+        if final and not self._takeover:
+            self._decompressor = None
+            self._history = b""
+        return output
+
+    def _inflate(self, data: bytes, budget: int | None) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        while data:
+            # One byte over the budget is enough to know; 0 would mean "no limit" to zlib.
+            room = 0 if budget is None else budget - size + 1
+            chunk, data = self._step(data, room)
+            size += len(chunk)
+            if budget is not None and size > budget:
+                raise ProtocolError("message inflates beyond max_message_size", CloseCode.TOO_BIG)
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _step(self, data: bytes, room: int) -> tuple[bytes, bytes]:
+        decompressor = self._decompressor
+        if decompressor is None:
+            decompressor = zlib.decompressobj(-self._bits, zdict=self._history)
+            self._decompressor = decompressor
+        try:
+            chunk = decompressor.decompress(data, room)
+        except zlib.error as error:
+            raise ProtocolError(
+                f"compressed payload cannot be inflated: {error}", CloseCode.INVALID_DATA
+            ) from None
+        self._history = (self._history + chunk)[-(1 << self._bits) :]
+        if not decompressor.eof:
+            return chunk, decompressor.unconsumed_tail
+        # "BFINAL set to 1" ends a stream of zlib's, not ours: more blocks may follow, which
+        # may refer back into the window (§7.2.3.4).
+        self._decompressor = None
+        return chunk, decompressor.unused_data

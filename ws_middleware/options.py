@@ -1,0 +1,93 @@
+"""Every limit and choice, in one object that is said once and passed around.
+
+Each has a safe default; None stands for "no limit" and has to be written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+
+from ws_middleware.core.extensions import Extension
+from ws_middleware.core.headers import is_token
+from ws_middleware.core.origins import OriginPolicy, make_origin_policy
+from ws_middleware.extensions.permessage_deflate import PermessageDeflate
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Hold the settings of connections; times in seconds, sizes in bytes.
+
+    >>> Options(max_message_size=2**16).max_message_size
+    65536
+    """
+
+    #: The largest message, after inflation; a larger one is answered with close code 1009.
+    max_message_size: int | None = 2**20
+    #: The largest frame on the wire; None leaves it to `max_message_size`.
+    max_frame_size: int | None = None
+    #: How many frames one message may have.
+    max_fragments: int | None = 65_536
+    #: How many messages wait for the handler before reading from the peer stops.
+    max_queue: int = 16
+    #: Silence of the peer after which a ping is sent; None sends none.
+    ping_interval: float | None = 20.0
+    #: How long the peer may then stay silent before the connection is dropped.
+    ping_timeout: float | None = 20.0
+    #: How long the opening handshake may take, counted from accepting the TCP connection.
+    open_timeout: float | None = 10.0
+    #: How long each step of the closing handshake may take.
+    close_timeout: float = 10.0
+    #: How many bytes may wait to be sent before `send` waits.
+    write_high_water: int = 65_536
+    #: The largest request head, and the largest request target within it.
+    max_head_size: int = 16_384
+    max_target_size: int = 8_192
+    #: How many header fields a request may have, repeated names counted.
+    max_head_fields: int = 100
+    #: Who may connect from a browser: "same-origin", "*", or a list of exact origins.
+    origins: str | Sequence[str] = "same-origin"
+    #: The subprotocols spoken, the preferred one first.
+    subprotocols: Sequence[str] = ()
+    #: The extensions available, see `ws_middleware.extensions`; empty for none.
+    extensions: Sequence[Extension] = field(default_factory=lambda: (PermessageDeflate(),))
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}={value!r} is not a positive number; None means no limit")
+        for name in _REQUIRED:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be without a limit")
+        self.origin_policy()
+        for name in _as_names(self.subprotocols):
+            if not is_token(name):
+                raise ValueError(f"{name!r} is not a subprotocol name (RFC 6455 §4.1)")
+
+    def origin_policy(self) -> OriginPolicy:
+        """Make the policy that `origins` describes."""
+        return make_origin_policy(self.origins)
+
+
+_REQUIRED = (
+    "max_queue",
+    "close_timeout",
+    "write_high_water",
+    "max_head_size",
+    "max_target_size",
+    "max_head_fields",
+)
+_POSITIVE = tuple(
+    option.name
+    for option in fields(Options)
+    if option.name not in ("origins", "subprotocols", "extensions")
+)
+
+
+def _as_names(subprotocols: Iterable[str]) -> Iterable[str]:
+    if isinstance(subprotocols, str):
+        raise ValueError(f"subprotocols={subprotocols!r} is not a list of names")
+    return subprotocols
