@@ -1,0 +1,61 @@
+"""WebSockets for the app and the server you already run."""
+
+from ws_middleware.aio import AsyncConnection
+from ws_middleware.connection import Connection
+from ws_middleware.core.codec import decode_frame, encode_frame, legal_first_bytes
+from ws_middleware.core.endpoint import Endpoint, State
+from ws_middleware.core.extensions import ActiveExtension, Extension
+from ws_middleware.core.frames import Close, CloseCode, Frame, Opcode
+from ws_middleware.core.messages import BinaryMessage, Message, Ping, Pong, TextMessage, fragment
+from ws_middleware.errors import (
+    ConcurrencyError,
+    ConnectionClosed,
+    HandshakeError,
+    ProtocolError,
+    UnexpectedMessageError,
+    WebSocketError,
+)
+from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
+from ws_middleware.handlers import Handler
+from ws_middleware.mounts import WebSockets
+from ws_middleware.options import Options
+from ws_middleware.request import Request
+from ws_middleware.server import Server
+from ws_middleware.version import VERSION as __version__
+
+__all__ = [
+    "ActiveExtension",
+    "AsyncConnection",
+    "BinaryMessage",
+    "Close",
+    "CloseCode",
+    "ConcurrencyError",
+    "Connection",
+    "ConnectionClosed",
+    "DeflateFrame",
+    "Endpoint",
+    "Extension",
+    "Frame",
+    "Handler",
+    "HandshakeError",
+    "Message",
+    "Opcode",
+    "Options",
+    "PermessageDeflate",
+    "Ping",
+    "Pong",
+    "ProtocolError",
+    "Request",
+    "Server",
+    "State",
+    "TextMessage",
+    "UnexpectedMessageError",
+    "WebSocketError",
+    "WebSockets",
+    "XWebkitDeflateFrame",
+    "__version__",
+    "decode_frame",
+    "encode_frame",
+    "fragment",
+    "legal_first_bytes",
+]

@@ -55,6 +55,8 @@ Item = Data | Ping | Pong | ConnectionClosed
 
 #: How long messages that came before the peer's close may still be answered, in seconds.
 ANSWER_TIME = 1.0
+#: How many pings are remembered for the sake of their latency.
+MAX_UNANSWERED_PINGS = 64
 
 
 class State(enum.Enum):
@@ -94,6 +96,7 @@ class Endpoint:
         "_we_began",
         "acknowledged",
         "is_over",
+        "latency",
         "messages_received",
         "messages_sent",
         "rearm",
@@ -136,6 +139,8 @@ class Endpoint:
         self.write_blocked = False
         #: Pings of the application that were answered: payload and latency in seconds.
         self.acknowledged: list[tuple[bytes, float]] = []
+        #: How long the last answered ping took, in seconds.
+        self.latency: float | None = None
         #: The driver shuts down its writing half behind what it wrote.
         self.wants_half_close = False
         #: The driver releases the socket; by force where `wants_abort`.
@@ -185,9 +190,19 @@ class Endpoint:
         )
 
     @property
+    def messages_waiting(self) -> int:
+        """Count what `next_message` has at hand."""
+        return len(self._queue)
+
+    @property
     def is_full(self) -> bool:
         """Tell whether so many messages wait that the driver should stop reading."""
         return self._we_began is None and len(self._queue) >= self._options.max_queue
+
+    @property
+    def has_news(self) -> bool:
+        """Tell whether `next_message` has something: a message, or the end."""
+        return bool(self._queue) or self._we_began is not None
 
     @property
     def has_backlog(self) -> bool:
@@ -292,6 +307,7 @@ class Endpoint:
                 answered = self._pings[: index + 1]
                 del self._pings[: index + 1]
                 self.acknowledged += [(token, (now or at) - at) for token, at in answered]
+                self.latency = self.acknowledged[-1][1]
                 return
 
     # --- sending ---
@@ -322,8 +338,12 @@ class Endpoint:
     def ping(self, payload: bytes, now: float) -> None:
         """Send a ping; its answer will stand in `acknowledged`."""
         self._check_open()
+        self._ping(payload, now)
+
+    def _ping(self, payload: bytes, now: float) -> None:
         self._sender.control(Opcode.PING, payload)
         self._pings.append((payload, now))
+        del self._pings[:-MAX_UNANSWERED_PINGS]
 
     def pong(self, payload: bytes) -> None:
         """Send a pong that nobody asked for (§5.5.3)."""
@@ -335,8 +355,13 @@ class Endpoint:
         """Tell whether a fragmented message is being sent."""
         return self._sender.is_fragmenting
 
+    @property
+    def can_send(self) -> bool:
+        """Tell whether messages may still be sent: not behind our close frame (§5.5.1)."""
+        return self._close_sent is None and not self.is_over
+
     def _check_open(self) -> None:
-        if self._close_sent is not None or self.is_over:
+        if not self.can_send:
             raise self.closed
 
     # --- closing ---
@@ -472,7 +497,7 @@ class Endpoint:
             self._on_silence(now)
         elif self._keepalive.is_due(now):
             if not self.write_blocked:
-                self._sender.control(Opcode.PING, b"")
+                self._ping(b"", now)
             self._keepalive.asked(now)
 
     def _on_closing_timeout(self) -> None:
@@ -481,7 +506,7 @@ class Endpoint:
         else:
             self.wants_abort = True
             self.lose(
-                f"the peer did not finish closing in close_timeout={self._options.close_timeout:g} s"
+                f"the peer did not finish within close_timeout={self._options.close_timeout:g} s"
             )
 
     def _on_silence(self, now: float) -> None:

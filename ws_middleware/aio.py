@@ -1,0 +1,324 @@
+"""Connections for asyncio.
+
+Rule 1: any task of the loop may send, one at a time receives; other threads use `blocking`.
+Rule 2: a message is taken and handed over in one step, so cancelling never loses one.
+Rule 3: whoever sends or receives a lot gives way to others every 64 KiB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from ws_middleware.core.endpoint import Item
+from ws_middleware.core.extensions import Agreement
+from ws_middleware.core.frames import CloseCode, Frame
+from ws_middleware.core.messages import (
+    BinaryMessage,
+    Data,
+    Fragment,
+    Message,
+    Ping,
+    Pong,
+    Sendable,
+    TextMessage,
+)
+from ws_middleware.driver import BLOCK, StreamDriver
+from ws_middleware.errors import ConcurrencyError, ConnectionClosed, UnexpectedMessageError
+from ws_middleware.info import ConnectionInfo
+from ws_middleware.request import Request
+
+__all__ = ["AsyncConnection"]
+
+#: What handling one message costs beside its bytes, in bytes.
+MESSAGE_COST = 64
+#: While further messages wait, replies up to this size leave together.
+COALESCED = 16_384
+
+
+class AsyncConnection(ConnectionInfo):
+    """Be one open WebSocket connection, on an asyncio loop.
+
+    `async for message in connection` gives str for text and bytes for binary messages and
+    ends when the peer leaves with 1000 or 1001; any other end raises `ConnectionClosed`.
+    """
+
+    __slots__ = ("_budget", "_driver", "_fragmenting", "_receiving")
+
+    def __init__(
+        self,
+        driver: StreamDriver,
+        request: Request,
+        subprotocol: str | None = None,
+        agreements: Sequence[Agreement] = (),
+        identity: Any = None,
+    ) -> None:
+        super().__init__(driver.endpoint, request, subprotocol, agreements, identity)
+        self._driver = driver
+        self._budget = BLOCK
+        self._receiving = False
+        self._fragmenting: asyncio.Lock | None = None
+
+    # --- receiving ---
+
+    async def recv(self, timeout: float | None = None) -> Data:
+        """Receive the next message: str for text, bytes for binary.
+
+        `TimeoutError` after `timeout` seconds, `ConnectionClosed` at the end.
+        """
+        while True:
+            item = await self.recv_item(timeout)
+            if isinstance(item, str | bytes):
+                return item
+
+    async def recv_message(self, timeout: float | None = None) -> Message:
+        """Receive the next message as a `TextMessage` or a `BinaryMessage`."""
+        data = await self.recv(timeout)
+        return TextMessage(data) if isinstance(data, str) else BinaryMessage(data)
+
+    async def recv_text(self, timeout: float | None = None) -> str:
+        """Receive a text message; `UnexpectedMessageError` for a binary one."""
+        data = await self.recv(timeout)
+        if isinstance(data, str):
+            return data
+        raise UnexpectedMessageError("a binary message came instead of text", data)
+
+    async def recv_bytes(self, timeout: float | None = None) -> bytes:
+        """Receive a binary message; `UnexpectedMessageError` for text."""
+        data = await self.recv(timeout)
+        if isinstance(data, bytes):
+            return data
+        raise UnexpectedMessageError("a text message came instead of binary", data)
+
+    async def recv_json(self, timeout: float | None = None) -> Any:
+        """Receive a message and decode it as JSON; `ValueError` where it is none."""
+        return json.loads(await self.recv(timeout))
+
+    async def recv_item(self, timeout: float | None = None) -> Data | Ping | Pong:
+        """Receive the next message, ping or pong; pings and pongs only where observed."""
+        if timeout is None:
+            item = await self._next_item()
+        else:
+            async with asyncio.timeout(timeout):
+                item = await self._next_item()
+        if isinstance(item, ConnectionClosed):
+            raise item
+        assert not isinstance(item, Fragment)
+        return item
+
+    def take_waiting(self) -> list[Data | Ping | Pong]:
+        """Take the messages that have arrived already."""
+        taken: list[Data | Ping | Pong] = []
+        while self._endpoint.messages_waiting:
+            item = self._endpoint.next_message()
+            if item is not None and not isinstance(item, ConnectionClosed):
+                taken.append(item)
+        if taken:
+            self._driver.settle_soon()
+        return taken
+
+    async def recv_fragments(self) -> AsyncIterator[Data]:
+        """Receive one message in pieces, as they arrive.
+
+        Pieces of text hold whole characters. `max_message_size` limits their sum. What is not
+        taken of the message is dropped.
+        """
+        while True:
+            piece = await self._next_item(pieces=True)
+            if isinstance(piece, ConnectionClosed):
+                raise piece
+            if isinstance(piece, Fragment):
+                yield piece.data
+                if piece.final:
+                    return
+
+    def __aiter__(self) -> Self:
+        """Receive messages until the peer leaves."""
+        return self
+
+    async def __anext__(self) -> Data:
+        """Receive the next message; the iteration ends with 1000 and 1001."""
+        while True:
+            item = await self._next_item()
+            if isinstance(item, str | bytes):
+                return item
+            if isinstance(item, ConnectionClosed):
+                if item.is_clean:
+                    raise StopAsyncIteration
+                raise item
+
+    async def _next_item(self, pieces: bool = False) -> Item | Fragment:
+        if self._receiving:
+            raise ConcurrencyError(
+                "another task is receiving from this connection; one at a time receives"
+            )
+        endpoint, driver = self._endpoint, self._driver
+        self._receiving = True
+        try:
+            if self._budget <= 0:
+                await self._give_way()
+            take = endpoint.next_fragment if pieces else endpoint.next_message
+            while (item := take()) is None:
+                await driver.wait_for_input(pieces)
+                self._budget = BLOCK
+        finally:
+            self._receiving = False
+        if isinstance(item, str | bytes):
+            self._budget -= len(item) + MESSAGE_COST
+            if endpoint.has_backlog:
+                driver.settle_soon()
+        elif isinstance(item, ConnectionClosed):
+            driver.settle()
+        return item
+
+    async def _give_way(self) -> None:
+        self._budget = BLOCK
+        await asyncio.sleep(0)
+
+    # --- sending ---
+
+    async def send(self, message: Sendable | Iterable[Sendable] | AsyncIterable[Sendable]) -> None:
+        """Send a message: str as text, bytes as binary, a `Message` with its options.
+
+        An iterable, asynchronous or not, is sent as the fragments of one message (§5.4); all
+        its pieces are of the same kind. Waits while more than `write_high_water` bytes wait to
+        be sent. `ConnectionClosed` once the connection is closing.
+        """
+        if not isinstance(message, _SENDABLE):
+            await self._send_pieces(message)
+            return
+        driver = self._driver
+        if self._budget <= 0:
+            await self._give_way()
+        if driver.write_paused:
+            await driver.wait_for_room()
+        if self._fragmenting is not None:
+            async with self._fragmenting:
+                self._endpoint.send_message(message)
+        else:
+            self._endpoint.send_message(message)
+        size = len(message) if isinstance(message, str | bytes) else COALESCED
+        self._budget -= size + MESSAGE_COST
+        if size < COALESCED and self._endpoint.has_backlog:
+            driver.settle_soon()
+        else:
+            driver.settle()
+
+    async def _send_pieces(self, pieces: Iterable[Sendable] | AsyncIterable[Sendable]) -> None:
+        async with self.fragmenting():
+            previous: Sendable | None = None
+            async for piece in _asynchronous(pieces):
+                if previous is not None:
+                    await self.send_fragment(previous, final=False)
+                previous = piece
+            if previous is None:
+                raise ValueError("an empty iterable makes no message")
+            await self.send_fragment(previous, final=True)
+
+    @contextlib.asynccontextmanager
+    async def fragmenting(self) -> AsyncIterator[None]:
+        """Hold the right to send a message in fragments; others' messages wait meanwhile."""
+        if self._fragmenting is None:
+            self._fragmenting = asyncio.Lock()
+        async with self._fragmenting:
+            try:
+                yield
+            except BaseException:
+                # The message cannot be completed: the peer must not take what follows for it.
+                if self._endpoint.is_fragmenting:
+                    self._endpoint.close(CloseCode.INTERNAL_ERROR, "message not completed")
+                    self._driver.settle()
+                raise
+
+    async def send_fragment(self, piece: Sendable, final: bool) -> None:
+        """Send a piece of the message that `fragmenting` was entered for."""
+        await self._driver.wait_for_room()
+        self._endpoint.send_fragment(piece, final)
+        self._driver.settle()
+        await self._give_way()
+
+    async def send_json(self, value: Any) -> None:
+        """Send a value as a text message in JSON."""
+        await self.send(json.dumps(value))
+
+    async def send_frame(self, frame: Frame) -> None:
+        """Send one frame exactly as it is: any bits, past the extensions."""
+        await self._driver.wait_for_room()
+        self._endpoint.send_frame(frame)
+        self._driver.settle()
+
+    async def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:
+        """Send a ping and wait for its pong; returns the latency in seconds.
+
+        `TimeoutError` after `timeout` seconds. Without a `payload` a random one is sent.
+        """
+        payload = os.urandom(4) if payload is None else payload
+        await self._driver.wait_for_room()
+        self._endpoint.ping(payload, asyncio.get_running_loop().time())
+        waiter = self._driver.expect_pong(payload)
+        self._driver.settle()
+        async with asyncio.timeout(timeout):
+            return await waiter
+
+    async def pong(self, payload: bytes = b"") -> None:
+        """Send a pong that nobody asked for (RFC 6455 §5.5.3)."""
+        self._endpoint.pong(payload)
+        self._driver.settle()
+
+    # --- closing ---
+
+    async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Close the connection and wait until it is closed, at most `close_timeout` a step.
+
+        Closing again does nothing but wait. `ValueError` for a code that may not be sent.
+        """
+        self.start_closing(code, reason)
+        await self._driver.wait_until_lost()
+
+    def start_closing(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Start to close the connection without waiting."""
+        self._endpoint.close(code, reason)
+        self._driver.settle()
+
+    def abort(self) -> None:
+        """Drop the connection at once, without a closing handshake."""
+        self._endpoint.abort()
+        self._driver.settle()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is closed, by whomever."""
+        await self._driver.wait_until_lost()
+
+    async def __aenter__(self) -> Self:
+        """Use the connection and close it behind."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close with 1000, or with 1011 where an exception leaves."""
+        await self.close(CloseCode.NORMAL if kind is None else CloseCode.INTERNAL_ERROR)
+
+
+_SENDABLE = (str, bytes, bytearray, memoryview, TextMessage, BinaryMessage)
+
+
+async def _asynchronous(
+    pieces: Iterable[Sendable] | AsyncIterable[Sendable],
+) -> AsyncIterator[Sendable]:
+    if isinstance(pieces, AsyncIterable):
+        async for piece in pieces:
+            yield piece
+    elif isinstance(pieces, Iterable):
+        for piece in pieces:
+            yield piece
+    else:
+        raise TypeError(f"a message is str, bytes or an iterable, not {type(pieces).__name__}")

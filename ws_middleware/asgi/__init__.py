@@ -1,0 +1,1 @@
+"""The ASGI side: a middleware, and uvicorn's protocol class."""

@@ -1,0 +1,103 @@
+"""Reading a request's head from raw bytes, within limits, more strictly than HTTP allows.
+
+h11 parses; before that, what it would forgive is refused: bare LF, folded lines, empty lines
+in front. `HandshakeError` tells the status to answer with.
+"""
+
+from __future__ import annotations
+
+import h11
+
+from ws_middleware.core.handshake import RequestHead
+from ws_middleware.errors import HandshakeError
+from ws_middleware.options import Options
+
+__all__ = ["HeadReader", "parse_head"]
+
+
+class HeadReader:
+    """Collect the bytes of one request head, within the limits of `options`."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._buffer = bytearray()
+        self._scanned = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing has come yet."""
+        return not self._buffer
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Take bytes; returns the head and the bytes behind it once the head is there."""
+        buffer = self._buffer
+        buffer += data
+        end = buffer.find(b"\r\n\r\n", max(self._scanned - 3, 0))
+        self._scanned = len(buffer)
+        size = len(buffer) if end < 0 else end + 4
+        self._check_start()
+        self._check_target(size)
+        if size > self._options.max_head_size:
+            raise HandshakeError(
+                431, f"the request head exceeds max_head_size={self._options.max_head_size}"
+            )
+        if buffer.count(b"\r\n", 0, size) - 2 > self._options.max_head_fields:
+            raise HandshakeError(
+                431, f"the request has more than max_head_fields={self._options.max_head_fields}"
+            )
+        if end < 0:
+            return None
+        return bytes(buffer[:size]), bytes(buffer[size:])
+
+    def _check_start(self) -> None:
+        # No method begins like this; waiting for more would only feed whoever sends it.
+        if self._buffer and not 0x21 <= self._buffer[0] <= 0x7E:
+            raise HandshakeError(400, "the request does not begin with a method (RFC 9112 §3)")
+
+    def _check_target(self, size: int) -> None:
+        limit = self._options.max_target_size
+        line = self._buffer.find(b"\r\n", 0, size)
+        # The method and the version take the rest of the first line.
+        if (line if line >= 0 else size) > limit + 32:
+            raise HandshakeError(414, f"the request target exceeds max_target_size={limit}")
+
+
+def parse_head(data: bytes) -> RequestHead:
+    """Parse a whole request head; 400 or 501 for what HTTP/1.1 does not allow.
+
+    >>> parse_head(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n").fields
+    [('Host', 'a')]
+    """
+    _check_lines(data)
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(data) + 1)
+    try:
+        connection.receive_data(data)
+        request = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise HandshakeError(
+            error.error_status_hint, "the request is not valid HTTP/1.1 (RFC 9112)"
+        ) from None
+    if not isinstance(request, h11.Request):
+        raise HandshakeError(400, "the request head is not complete")
+    return RequestHead(
+        request.method.decode("ascii"),
+        request.target.decode("latin-1"),
+        request.http_version.decode("ascii"),
+        [
+            (name.decode("ascii"), value.decode("latin-1"))
+            for name, value in request.headers.raw_items()
+        ],
+    )
+
+
+def _check_lines(data: bytes) -> None:
+    lines = data.split(b"\r\n")
+    for line in lines:
+        # "a recipient … MUST … reject" or repair a bare CR (RFC 9112 §2.2); a bare LF and a
+        # folded line (§5.2) are where parsers disagree, so both are refused.
+        if b"\n" in line or b"\r" in line or b"\0" in line:
+            raise HandshakeError(
+                400, "a line of the request does not end with CR LF (RFC 9112 §2.2)"
+            )
+        if line.startswith((b" ", b"\t")):
+            raise HandshakeError(400, "the request has a folded line (RFC 9112 §5.2)")

@@ -1,0 +1,149 @@
+"""The ASGI middleware: our routes are answered here, everything else by the wrapped app.
+
+A WebSocket on a route of ours is taken from the server's handshake; an HTTP request that
+means to open one, wrongly, is refused; every other scope is passed on untouched.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ws_middleware.asgi.types import ASGIApp, Receive, Scope, Send
+from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
+from ws_middleware.core.handshake import RequestHead, check_request, is_attempt
+from ws_middleware.errors import HandshakeError
+from ws_middleware.handlers import observes_control, run_handler
+from ws_middleware.request import Request
+from ws_middleware.routing import Route, Router
+from ws_middleware.upgrade import find_route, prepare
+
+__all__ = ["ASGIMiddleware"]
+
+logger = logging.getLogger("ws_middleware")
+
+
+class ASGIMiddleware:
+    """Answer a router's WebSockets; pass everything else to `app`, if there is one."""
+
+    def __init__(self, router: Router, app: ASGIApp | None = None) -> None:
+        self.router = router
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one scope."""
+        if scope["type"] == "websocket":
+            await self._answer_websocket(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer_http(scope, receive, send)
+        elif self.app is not None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _answer_lifespan(receive, send)
+
+    async def _answer_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handshake = scope.get("extensions", {}).get(EXTENSION, {}).get("handshake")
+        if not isinstance(handshake, WebSocketProtocol):
+            await self._answer_foreign(scope, receive, send)
+            return
+        try:
+            route = find_route(self.router, handshake.request)
+        except HandshakeError as error:
+            if self.app is not None:
+                await self.app(scope, receive, send)
+            else:
+                handshake.refuse(error)
+            return
+        await self._upgrade(handshake, route)
+
+    async def _upgrade(self, handshake: WebSocketProtocol, route: Route) -> None:
+        request = handshake.request
+        try:
+            upgrade = prepare(request, route.options)
+        except HandshakeError as error:
+            handshake.refuse(error)
+            return
+        if handshake.is_decided:
+            return  # the peer is gone, or the server stops
+        connection = handshake.accept(
+            upgrade, route.options, observe_control=observes_control(route.handler)
+        )
+        await run_handler(route.handler, connection, request.path_params)
+
+    async def _answer_foreign(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = _request_of(scope)
+        if self.app is not None and self.router.match(request.path) is None:
+            await self.app(scope, receive, send)
+            return
+        logger.error(
+            "this ASGI server keeps its sockets to itself: run it as "
+            "`uvicorn --ws ws_middleware.asgi.uvicorn:WebSocketProtocol`, or use "
+            "`python -m ws_middleware`"
+        )
+        await send({"type": "websocket.close", "code": 1011})
+
+    async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = _request_of(scope)
+        error: HandshakeError | None = None
+        if self.router.match(request.path) is not None and is_attempt(request.head):
+            error = _breach(request.head)
+        elif self.app is not None:
+            await self.app(scope, receive, send)
+            return
+        elif self.router.match(request.path) is None:
+            error = HandshakeError(404, "there is nothing at this path")
+        else:
+            error = HandshakeError(
+                426,
+                "this path is a WebSocket",
+                [("Upgrade", "websocket"), ("Connection", "Upgrade")],
+            )
+        await _respond(send, error)
+
+
+def _breach(head: RequestHead) -> HandshakeError:
+    """Say what is wrong with a request that came as HTTP though it names WebSocket."""
+    try:
+        check_request(head)
+    except HandshakeError as error:
+        return error
+    return HandshakeError(400, "the server did not hand the WebSocket handshake on")
+
+
+def _request_of(scope: Scope) -> Request:
+    """Make a request of a scope, for routing and refusals."""
+    target = scope.get("raw_path") or scope["path"].encode()
+    if scope.get("query_string"):
+        target += b"?" + scope["query_string"]
+    fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    head = RequestHead(
+        scope.get("method", "GET"), target.decode("latin-1"), scope["http_version"], fields
+    )
+    return Request(
+        head,
+        remote_address=scope.get("client"),
+        secure=scope.get("scheme") in ("wss", "https"),
+        root_path=scope.get("root_path", ""),
+        scope=scope,
+    )
+
+
+async def _respond(send: Send, error: HandshakeError) -> None:
+    body = (error.reason + "\n").encode()
+    fields = [
+        *error.headers,
+        ("content-type", "text/plain; charset=utf-8"),
+        ("content-length", str(len(body))),
+    ]
+    headers = [(name.lower().encode(), value.encode()) for name, value in fields]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _answer_lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        event = await receive()
+        if event["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif event["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,143 @@
+"""ASGI's WebSocket events for an application, spoken over our handshake and connection.
+
+Version 2.5 of the specification, with its denial response. Rule: an application's mistake is
+raised in the application; after the end `receive` keeps telling of it and `send` raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ws_middleware.aio import AsyncConnection
+from ws_middleware.asgi.types import Event
+from ws_middleware.core.frames import CloseCode, truncate_reason
+from ws_middleware.core.handshake import offered_subprotocols
+from ws_middleware.errors import ConnectionClosed, HandshakeError
+
+if TYPE_CHECKING:
+    from ws_middleware.asgi.uvicorn import WebSocketProtocol
+
+__all__ = ["ClientDisconnected", "Session"]
+
+
+class ClientDisconnected(OSError):
+    """Tell an application that it sends to a peer that is gone (ASGI 2.4)."""
+
+
+class Session:
+    """Be the `receive` and `send` of one application call."""
+
+    def __init__(self, handshake: WebSocketProtocol) -> None:
+        self._handshake = handshake
+        self._connection: AsyncConnection | None = None
+        self._connected = False
+        self._disconnect: Event | None = None
+        self._denial: Event | None = None
+
+    # --- what the application calls ---
+
+    async def receive(self) -> Event:
+        """Give the next event."""
+        if not self._connected:
+            self._connected = True
+            return {"type": "websocket.connect"}
+        if self._disconnect is not None:
+            return self._disconnect
+        connection = self._connection
+        if connection is None:
+            await self._handshake.wait_decided()
+            connection = self._connection
+        if connection is None:
+            self._disconnect = _disconnected(CloseCode.ABNORMAL, "")
+            return self._disconnect
+        try:
+            data = await connection.recv()
+        except ConnectionClosed as closed:
+            self._disconnect = _disconnected(closed.code, closed.reason)
+            return self._disconnect
+        if isinstance(data, str):
+            return {"type": "websocket.receive", "text": data}
+        return {"type": "websocket.receive", "bytes": data}
+
+    async def send(self, event: Event) -> None:
+        """Carry out an event of the application."""
+        kind = event["type"]
+        if self._connection is not None:
+            await self._send_open(self._connection, kind, event)
+        elif self._denial is not None:
+            self._continue_denial(kind, event)
+        elif self._handshake.is_decided:
+            raise ClientDisconnected("the handshake is over: it was refused, or the peer is gone")
+        elif kind == "websocket.accept":
+            self._accept(event)
+        elif kind == "websocket.close":
+            self._handshake.refuse(HandshakeError(403, "the application refused the connection"))
+        elif kind == "websocket.http.response.start":
+            self._denial = event
+        else:
+            raise _out_of_order(kind, "before websocket.accept")
+
+    async def _send_open(self, connection: AsyncConnection, kind: str, event: Event) -> None:
+        if kind == "websocket.send":
+            text = event.get("text")
+            try:
+                await connection.send(event["bytes"] if text is None else text)
+            except ConnectionClosed as closed:
+                raise ClientDisconnected(str(closed)) from None
+        elif kind == "websocket.close":
+            code, reason = event.get("code", CloseCode.NORMAL), event.get("reason") or ""
+            connection.start_closing(code, truncate_reason(reason))
+        else:
+            raise _out_of_order(kind, "after websocket.accept")
+
+    def _accept(self, event: Event) -> None:
+        handshake = self._handshake
+        subprotocol = event.get("subprotocol")
+        offered = offered_subprotocols(handshake.request.head.fields)
+        if subprotocol is not None and subprotocol not in offered:
+            raise ValueError(f"the client did not offer the subprotocol {subprotocol!r}")
+        self._connection = handshake.accept_for_app(subprotocol, _text_fields(event))
+
+    def _continue_denial(self, kind: str, event: Event) -> None:
+        assert self._denial is not None
+        if kind != "websocket.http.response.body":
+            raise _out_of_order(kind, "after websocket.http.response.start")
+        self._handshake.deny(
+            self._denial["status"],
+            _text_fields(self._denial),
+            event.get("body", b""),
+            more=event.get("more_body", False),
+        )
+
+    # --- what happens when the application ends ---
+
+    def finish(self, error: BaseException | None) -> None:
+        """Close what the application left open: 1000 when it returned, 1011 when it raised."""
+        if self._connection is not None:
+            if error is None:
+                self._connection.start_closing(CloseCode.NORMAL)
+            elif isinstance(error, asyncio.CancelledError):
+                self._connection.start_closing(CloseCode.GOING_AWAY)
+            else:
+                self._connection.start_closing(CloseCode.INTERNAL_ERROR, "internal error")
+        elif not self._handshake.is_decided:
+            self._handshake.refuse(HandshakeError(500, "the application did not answer"))
+
+
+def _disconnected(code: int, reason: str) -> Event:
+    return {"type": "websocket.disconnect", "code": code, "reason": reason}
+
+
+def _out_of_order(kind: str, when: str) -> RuntimeError:
+    return RuntimeError(f"the event {kind!r} may not be sent {when}")
+
+
+def _text_fields(event: Event) -> list[tuple[str, str]]:
+    headers: Iterable[tuple[bytes, bytes]] = event.get("headers") or ()
+    fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    for name, _ in fields:
+        if name.lower().startswith("sec-websocket-"):
+            raise ValueError(f"the field {name} belongs to the server's handshake")
+    return fields

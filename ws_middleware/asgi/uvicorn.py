@@ -1,0 +1,352 @@
+"""The protocol class for uvicorn: `uvicorn --ws ws_middleware.asgi.uvicorn:WebSocketProtocol`.
+
+It does our handshake on the raw transport. Our middleware finds it in the scope and takes
+the connection; any other application gets ordinary ASGI events over it.
+Rule: nothing is written before the handshake is decided, and it is decided once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Iterable
+from typing import Any, Self
+from urllib.parse import unquote
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from ws_middleware.aio import AsyncConnection
+from ws_middleware.asgi.head import parse_head
+from ws_middleware.asgi.lingering import LingeringClose, encode_refusal
+from ws_middleware.asgi.session import Session
+from ws_middleware.asgi.types import Scope
+from ws_middleware.core.endpoint import Endpoint, State
+from ws_middleware.core.extensions import accept_offers
+from ws_middleware.core.frames import CloseCode
+from ws_middleware.core.handshake import (
+    RequestHead,
+    check_request,
+    encode_response,
+    offered_extensions,
+    offered_subprotocols,
+    upgrade_fields,
+)
+from ws_middleware.driver import BLOCK, StreamDriver
+from ws_middleware.errors import HandshakeError
+from ws_middleware.logs import connection_finished, handshake_refused
+from ws_middleware.options import Options
+from ws_middleware.request import Request
+from ws_middleware.upgrade import Upgrade
+
+__all__ = ["EXTENSION", "WebSocketProtocol"]
+
+#: The entry of `scope["extensions"]` under which our middleware finds the handshake.
+EXTENSION = "ws_middleware"
+
+logger = logging.getLogger("ws_middleware")
+
+
+class WebSocketProtocol(asyncio.Protocol):
+    """Be one WebSocket connection of a uvicorn server, from its request to its end."""
+
+    request: Request
+    transport: asyncio.Transport
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any] | None = None,  # uvicorn's keyword arguments
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self._config = config
+        self._server_state = server_state
+        self._app_state = app_state or {}
+        self._loop = _loop or asyncio.get_running_loop()
+        self._options = _options_of(config)
+        self._begun = False
+        self._early = b""  # what the client sends before it was answered
+        self._decided: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._lingering: LingeringClose | None = None
+        self._connection: AsyncConnection | None = None
+        self._opened_at = 0.0
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Stay the same connection in a copied scope."""
+        return self
+
+    # --- what uvicorn and the transport call ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._server_state.connections.add(self)  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        """Take the request's head as uvicorn rebuilt it, and what comes before the answer."""
+        if not self._begun:
+            self._begun = True
+            # uvicorn sets the transport's protocol after this call: begin behind that.
+            self._loop.call_soon(self._begin_rebuilt, data)
+            return
+        self._early += data
+        if len(self._early) > BLOCK:
+            self.transport.pause_reading()
+
+    def _begin_rebuilt(self, data: bytes) -> None:
+        try:
+            head = parse_head(data)
+        except HandshakeError as error:
+            head = RequestHead("GET", "/", "1.1", ())
+            self.begin(head, refusal=error)
+        else:
+            self.begin(head)
+
+    def eof_received(self) -> None:
+        """Let the transport close: nobody waits for an answer."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection; whoever works for it is told."""
+        self._server_state.connections.discard(self)
+        self._decide()
+        if self._connection is not None:
+            connection_finished(
+                self._connection,
+                self._connection.endpoint,
+                self._loop.time() - self._opened_at,
+            )
+
+    def shutdown(self) -> None:
+        """Say goodbye: the server stops."""
+        if self._connection is not None:
+            if self._connection.state is State.OPEN:
+                self._connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
+        elif self._lingering is not None:
+            self._lingering.shutdown()
+        elif not self.is_decided:
+            self.refuse(HandshakeError(503, "the server is shutting down"))
+
+    # --- the handshake ---
+
+    def begin(
+        self,
+        head: RequestHead,
+        leftover: bytes = b"",
+        *,
+        deadline: float | None = None,
+        refusal: HandshakeError | None = None,
+    ) -> None:
+        """Answer a request: check it, then ask the application."""
+        self._begun = True
+        self._early = leftover + self._early
+        scope = self._make_scope(head)
+        self.request = Request(
+            head,
+            remote_address=self.transport.get_extra_info("peername"),
+            secure=scope["scheme"] == "wss",
+            root_path=self._config.root_path,
+            scope=scope,
+        )
+        try:
+            if refusal is not None:
+                raise refusal
+            check_request(head)
+            self._check_capacity()
+        except HandshakeError as error:
+            self.refuse(error)
+            return
+        if deadline is None and self._options.open_timeout is not None:
+            deadline = self._loop.time() + self._options.open_timeout
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self._on_open_timeout)
+        self._task = self._loop.create_task(self._run_app(scope))
+        self._server_state.tasks.add(self._task)
+        self._task.add_done_callback(self._server_state.tasks.discard)
+
+    def _check_capacity(self) -> None:
+        limit = self._config.limit_concurrency
+        state = self._server_state
+        if limit is not None and max(len(state.connections), len(state.tasks)) > limit:
+            raise HandshakeError(
+                503,
+                f"there are limit_concurrency={limit} connections already",
+                [("Retry-After", "5")],
+            )
+
+    def _make_scope(self, head: RequestHead) -> Scope:
+        path, _, query = head.target.partition("?")
+        root = self._config.root_path
+        info = self.transport.get_extra_info
+        secure = info("sslcontext") is not None
+        try:
+            subprotocols = offered_subprotocols(head.fields)
+        except HandshakeError:
+            subprotocols = []
+        return {
+            "type": "websocket",
+            "asgi": {"version": self._config.asgi_version, "spec_version": "2.5"},
+            "http_version": "1.1",
+            "scheme": "wss" if secure else "ws",
+            "server": _address(info("sockname")),
+            "client": _address(info("peername")),
+            "root_path": root,
+            "path": root + unquote(path),
+            "raw_path": (root + path).encode("latin-1"),
+            "query_string": query.encode("latin-1"),
+            "headers": [
+                (name.lower().encode("latin-1"), value.encode("latin-1"))
+                for name, value in head.fields
+            ],
+            "subprotocols": subprotocols,
+            "state": self._app_state.copy(),
+            "extensions": {"websocket.http.response": {}, EXTENSION: {"handshake": self}},
+        }
+
+    async def _run_app(self, scope: Scope) -> None:
+        session = Session(self)
+        try:
+            await self._config.loaded_app(scope, session.receive, session.send)
+        except Exception as error:
+            logger.exception("the application failed for %a", self.request.path)
+            session.finish(error)
+        except BaseException as error:
+            session.finish(error)
+            raise
+        else:
+            session.finish(None)
+
+    def _on_open_timeout(self) -> None:
+        limit = self._options.open_timeout
+        self.refuse(
+            HandshakeError(503, f"the application did not answer within open_timeout={limit} s")
+        )
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def is_decided(self) -> bool:
+        """Tell whether the handshake was accepted or refused, or the peer is gone."""
+        return self._decided.done()
+
+    async def wait_decided(self) -> None:
+        """Wait until the handshake is decided."""
+        await asyncio.shield(self._decided)
+
+    def _decide(self) -> None:
+        if not self._decided.done():
+            self._decided.set_result(None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def accept(
+        self, upgrade: Upgrade, options: Options, *, observe_control: bool = False
+    ) -> AsyncConnection:
+        """Send the 101 and give the open connection."""
+        return self._open(upgrade, upgrade.fields, options, observe_control)
+
+    def accept_for_app(
+        self, subprotocol: str | None, fields: Iterable[tuple[str, str]]
+    ) -> AsyncConnection:
+        """Accept with what an application says in its `websocket.accept`."""
+        head = self.request.head
+        agreements = accept_offers(offered_extensions(head.fields), self._options.extensions)
+        ours = upgrade_fields(check_request(head), subprotocol, agreements)
+        upgrade = Upgrade(subprotocol, agreements, ours)
+        return self._open(upgrade, [*ours, *fields], self._options, False)
+
+    def _open(
+        self,
+        upgrade: Upgrade,
+        fields: Iterable[tuple[str, str]],
+        options: Options,
+        observe_control: bool,
+    ) -> AsyncConnection:
+        if self.is_decided:
+            raise HandshakeError(500, "the handshake is over: the peer is gone")
+        response = encode_response(101, [*self._default_fields(), *fields])
+        endpoint = Endpoint(
+            "server",
+            options,
+            [agreement.activate("server") for agreement in upgrade.agreements],
+            now=self._loop.time(),
+            observe_control=observe_control,
+        )
+        driver = StreamDriver(endpoint, self.transport, options, self.connection_lost)
+        self._connection = AsyncConnection(
+            driver, self.request, upgrade.subprotocol, upgrade.agreements
+        )
+        self._opened_at = self._loop.time()
+        self._decide()
+        self.transport.write(response)
+        early, self._early = self._early, b""
+        driver.start(early)
+        return self._connection
+
+    def refuse(self, error: HandshakeError) -> None:
+        """Answer with the HTTP response that refuses the handshake."""
+        if self.is_decided:
+            return
+        handshake_refused(self.request.remote_address, self.request.target, error)
+        self._send_last(encode_refusal(error))
+
+    def deny(
+        self, status: int, fields: Iterable[tuple[str, str]], body: bytes, *, more: bool
+    ) -> None:
+        """Answer with an application's own response; its end is the end of the stream."""
+        if self._lingering is not None:
+            self._lingering.send(body, last=not more)
+        elif not self.is_decided:
+            handshake_refused(
+                self.request.remote_address,
+                self.request.target,
+                HandshakeError(status, "denied by the application"),
+            )
+            kept = [field for field in fields if field[0].lower() not in _HOP_BY_HOP]
+            if not more:
+                kept.append(("Content-Length", str(len(body))))
+            kept.append(("Connection", "close"))
+            self._send_last(encode_response(status, [*self._default_fields(), *kept], body), more)
+
+    def _send_last(self, response: bytes, more: bool = False) -> None:
+        self._decide()
+        self._lingering = LingeringClose(
+            self.transport, self._options.close_timeout, self.connection_lost
+        )
+        self._lingering.send(response, last=not more)
+
+    def _default_fields(self) -> list[tuple[str, str]]:
+        return [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in self._server_state.default_headers
+        ]
+
+
+_HOP_BY_HOP = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
+
+
+def _address(address: Any) -> tuple[str, int | None] | None:
+    """Give an address as ASGI wants it: host and port, or a path and None."""
+    if isinstance(address, tuple):
+        return address[0], address[1]
+    return (address, None) if isinstance(address, str) and address else None
+
+
+def _options_of(config: Config) -> Options:
+    """Read the settings that uvicorn has for WebSockets; everything else is our default."""
+    options = Options(
+        max_message_size=config.ws_max_size,
+        ping_interval=config.ws_ping_interval or None,
+        ping_timeout=config.ws_ping_timeout or None,
+        origins="*",  # a policy is the application's here
+    )
+    if config.ws_per_message_deflate:
+        return options
+    return dataclasses.replace(options, extensions=())

@@ -1,0 +1,294 @@
+"""The asyncio driver: it moves bytes and time between a transport and an endpoint.
+
+It knows nothing of the protocol beyond the endpoint's contract. A transport that was lent to
+it gets its loss reported to the lender. At most 64 KiB of input are handled per turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from ws_middleware.core.endpoint import Endpoint
+from ws_middleware.options import Options
+
+__all__ = ["StreamDriver"]
+
+#: How much input is handled in one turn of the event loop, so that a flood starves nobody.
+BLOCK = 65_536
+
+
+class StreamDriver(asyncio.Protocol):
+    """Drive an endpoint over an asyncio transport."""
+
+    __slots__ = (
+        "_half_closed",
+        "_input",
+        "_loop",
+        "_on_lost",
+        "_options",
+        "_ping_waiters",
+        "_reading_paused",
+        "_soon",
+        "_timer",
+        "_transport",
+        "_unwritten",
+        "_waiter",
+        "_wants_pieces",
+        "_watchers",
+        "endpoint",
+        "write_paused",
+    )
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        transport: asyncio.Transport,
+        options: Options,
+        on_lost: Callable[[Exception | None], None] | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self._transport: asyncio.Transport | None = transport
+        self._options = options
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._input: deque[bytes] | None = None  # blocks for the next turns
+        self._reading_paused = False
+        self._waiter: asyncio.Future[None] | None = None  # of the one receiver
+        self._wants_pieces = False
+        self._watchers: list[asyncio.Future[None]] | None = None  # of room to write, of the end
+        self._timer: asyncio.TimerHandle | None = None
+        self._soon: asyncio.Handle | None = None
+        self._unwritten = 0
+        self._half_closed = False
+        self.write_paused = False
+        self._ping_waiters: dict[bytes, asyncio.Future[float]] | None = None
+
+    def start(self, leftover: bytes = b"") -> None:
+        """Take over the transport; `leftover` was read from it already."""
+        assert self._transport is not None
+        self._transport.set_write_buffer_limits(self._options.write_high_water)
+        self._transport.set_protocol(self)
+        self._transport.resume_reading()
+        if leftover:
+            self.data_received(leftover)
+        else:
+            self.settle()
+
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether the transport is gone."""
+        return self._transport is None
+
+    # --- what the transport calls ---
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; what exceeds a block is left for the next turns."""
+        if self._input is None and len(data) <= BLOCK:
+            self._receive(data)
+            return
+        waiting = self._input is not None
+        if self._input is None:
+            self._input = deque()
+        self._input.extend(data[start : start + BLOCK] for start in range(0, len(data), BLOCK))
+        if not waiting:
+            self._next_block()
+
+    def _next_block(self) -> None:
+        if self._input and not self.is_lost:
+            self._receive(self._input.popleft())
+        if self._input and not self.is_lost:
+            self._loop.call_soon(self._next_block)
+        else:
+            self._input = None
+        self._balance_reading()
+
+    def _receive(self, data: bytes) -> None:
+        self.endpoint.receive_data(data, self._loop.time())
+        self._after_input()
+
+    def eof_received(self) -> bool:
+        """Note the end of the peer's stream; ours stays open, except over TLS."""
+        self.endpoint.receive_data(b"", self._loop.time())
+        self._after_input()
+        return self._transport is not None and self._transport.can_write_eof()
+
+    def pause_writing(self) -> None:
+        """Note that the transport's buffer is full."""
+        self.write_paused = True
+        self.endpoint.write_blocked = True
+        assert self._transport is not None
+        self._unwritten = self._transport.get_write_buffer_size()
+
+    def resume_writing(self) -> None:
+        """Note that there is room in the transport's buffer again."""
+        self.write_paused = False
+        self.endpoint.write_blocked = False
+        self.endpoint.write_progressed(self._loop.time())
+        self._wake_watchers()
+        self.settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell everybody who waits, and the lender."""
+        if not self.endpoint.is_over:
+            self.endpoint.lose(f"the connection was lost: {exc}" if exc else "")
+        self._transport = None
+        self._input = None
+        self._cancel_timer()
+        self._wake_receiver()
+        self._wake_watchers()
+        self._answer_pings()
+        if self._on_lost is not None:
+            self._on_lost(exc)
+
+    # --- what the connection calls ---
+
+    def settle(self) -> None:
+        """Carry out what the endpoint wants: write, wait, end."""
+        endpoint = self.endpoint
+        if self._transport is None:
+            return
+        if not self.write_paused:
+            data = endpoint.data_to_send()
+            if data:
+                self._transport.write(data)
+        if self._reading_paused:
+            self._balance_reading()
+        if endpoint.rearm:
+            self._arm()
+        if endpoint.wants_half_close or endpoint.is_over:
+            self._wind_up()
+
+    def settle_soon(self) -> None:
+        """Settle at the end of this turn, together with what else is sent until then."""
+        if self._soon is None:
+            self._soon = self._loop.call_soon(self._settle_now)
+
+    def _settle_now(self) -> None:
+        self._soon = None
+        self.settle()
+
+    async def wait_for_input(self, pieces: bool = False) -> None:
+        """Wait until the endpoint may have something; of a message `pieces` where asked for."""
+        self.settle()
+        if self._transport is None:
+            return
+        self._waiter = self._loop.create_future()
+        self._wants_pieces = pieces
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def wait_for_room(self) -> None:
+        """Wait until the transport takes more, or is gone."""
+        while self.write_paused and self._transport is not None:
+            await self._watch()
+
+    async def wait_until_lost(self) -> None:
+        """Wait until the transport is gone."""
+        while self._transport is not None:
+            await self._watch()
+
+    def expect_pong(self, payload: bytes) -> asyncio.Future[float]:
+        """Give a future for the latency of the ping with this payload."""
+        if self._ping_waiters is None:
+            self._ping_waiters = {}
+        return self._ping_waiters.setdefault(payload, self._loop.create_future())
+
+    def _watch(self) -> asyncio.Future[None]:
+        if self._watchers is None:
+            self._watchers = []
+        watcher = self._loop.create_future()
+        self._watchers.append(watcher)
+        return watcher
+
+    # --- inside ---
+
+    def _after_input(self) -> None:
+        endpoint = self.endpoint
+        if self._waiter is not None and (endpoint.has_news or self._wants_pieces):
+            self._wake_receiver()
+        if endpoint.acknowledged:
+            self._answer_pings()
+        if endpoint.is_full:
+            self._balance_reading()
+        self.settle()
+
+    def _wake_receiver(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _wake_watchers(self) -> None:
+        watchers, self._watchers = self._watchers, None
+        for watcher in watchers or ():
+            if not watcher.done():
+                watcher.set_result(None)
+
+    def _answer_pings(self) -> None:
+        answered, self.endpoint.acknowledged = self.endpoint.acknowledged, []
+        waiters = self._ping_waiters or {}
+        for payload, latency in answered:
+            waiter = waiters.pop(payload, None)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(latency)
+        if self._transport is None:
+            for waiter in waiters.values():
+                if not waiter.done():
+                    waiter.set_exception(self.endpoint.closed)
+            self._ping_waiters = None
+
+    def _balance_reading(self) -> None:
+        """Read while the endpoint has room, and no block waits for its turn."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        wanted = self._input is not None or self.endpoint.is_full
+        if wanted and not self._reading_paused:
+            self._transport.pause_reading()
+        elif self._reading_paused and not wanted:
+            self._transport.resume_reading()
+        self._reading_paused = wanted
+
+    def _arm(self) -> None:
+        deadline = self.endpoint.next_deadline(self._loop.time())
+        if deadline is None:
+            self._cancel_timer()
+        elif self._timer is None or self._timer.when() > deadline:
+            # A timer that rings early asks again then.
+            self._cancel_timer()
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        if self._transport is not None and self.write_paused:
+            unwritten = self._transport.get_write_buffer_size()
+            if unwritten < self._unwritten:
+                self.endpoint.write_progressed(now)
+            self._unwritten = unwritten
+        self.endpoint.handle_timeout(now)
+        self._after_input()
+
+    def _wind_up(self) -> None:
+        """End our half of the stream, or the whole."""
+        transport = self._transport
+        assert transport is not None
+        if self.endpoint.wants_abort:
+            transport.abort()
+            return
+        if self.write_paused or transport.is_closing():
+            return
+        if self.endpoint.is_over or not transport.can_write_eof():
+            # What is written still has to leave; a peer that does not take it loses it.
+            self._cancel_timer()
+            self._timer = self._loop.call_later(self._options.close_timeout, transport.abort)
+            transport.close()
+        elif not self._half_closed:
+            self._half_closed = True
+            transport.write_eof()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

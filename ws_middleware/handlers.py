@@ -1,0 +1,227 @@
+"""The three shapes of a handler, and how each of them ends.
+
+`async def` runs on the loop; `def` runs in a thread of its own; a `Handler` class gets its
+callbacks in order, plain `def` ones from a small pool. A handler that returns closes with
+1000; one that raises closes with 1011 and leaves one traceback in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from ws_middleware.aio import AsyncConnection
+from ws_middleware.bridge import BridgedConnection
+from ws_middleware.connection import Connection
+from ws_middleware.core.frames import CloseCode
+from ws_middleware.core.messages import Data, Ping, Pong
+from ws_middleware.errors import ConnectionClosed
+
+__all__ = ["Handler", "HandlerLike", "check_handler", "run_handler"]
+
+logger = logging.getLogger("ws_middleware")
+
+_Result = TypeVar("_Result")
+
+#: How many threads serve the plain `def` callbacks of all `Handler` objects.
+POOL_SIZE = 16
+
+
+class Handler:
+    """Handle one connection by callbacks; write those you need, as `def` or `async def`.
+
+    There is one object per connection: `connection` is an `AsyncConnection` where `on_message`
+    is `async def`, a blocking `Connection` otherwise. Callbacks come one after the other.
+    """
+
+    def __init__(self, connection: Any, **path_params: Any) -> None:
+        self.connection = connection
+        self.path_params = path_params
+
+    def on_open(self) -> Any:
+        """React to the connection being open."""
+
+    def on_message(self, message: Data) -> Any:
+        """React to a message: str for text, bytes for binary."""
+
+    def on_ping(self, payload: bytes) -> Any:
+        """React to a ping; it has been answered already."""
+
+    def on_pong(self, payload: bytes) -> Any:
+        """React to a pong."""
+
+    def on_close(self, code: int, reason: str) -> Any:
+        """React to the end of the connection, whoever closed it."""
+
+    def on_error(self, error: Exception) -> Any:
+        """React to an exception of another callback; by default it goes on, closing with 1011."""
+        raise error
+
+
+#: A function of a connection and the path's parameters, or a `Handler` class.
+HandlerLike = Callable[..., Any]
+
+
+def check_handler(handler: HandlerLike) -> None:
+    """Refuse, with `TypeError`, what cannot be a handler."""
+    if inspect.isclass(handler) and _handler_class(handler) is None:
+        raise TypeError(f"{handler.__name__} is a class but not a subclass of Handler")
+    if not callable(handler):
+        raise TypeError(f"a handler is a function or a Handler class, not {handler!r}")
+
+
+def _handler_class(handler: HandlerLike) -> type[Handler] | None:
+    return handler if inspect.isclass(handler) and issubclass(handler, Handler) else None
+
+
+def observes_control(handler: HandlerLike) -> bool:
+    """Tell whether a handler wants to see pings and pongs."""
+    kind = _handler_class(handler)
+    if kind is None:
+        return False
+    return kind.on_ping is not Handler.on_ping or kind.on_pong is not Handler.on_pong
+
+
+async def run_handler(
+    handler: HandlerLike, connection: AsyncConnection, path_params: dict[str, Any]
+) -> None:
+    """Run a handler from beginning to end, and close the connection behind it."""
+    code, reason = CloseCode.NORMAL, ""
+    try:
+        await _call(handler, connection, path_params)
+    except ConnectionClosed:
+        pass  # the handler was still at work when the peer went: not an error
+    except asyncio.CancelledError:
+        connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
+        raise
+    except Exception:
+        logger.exception("the handler of %a failed", connection.request.path)
+        code, reason = CloseCode.INTERNAL_ERROR, "internal error"
+    except BaseException:
+        connection.abort()
+        raise
+    await connection.close(code, reason)
+
+
+async def _call(
+    handler: HandlerLike, connection: AsyncConnection, path_params: dict[str, Any]
+) -> None:
+    kind = _handler_class(handler)
+    if kind is not None:
+        await _Callbacks(kind, connection, path_params).run()
+    elif is_async(handler):
+        await handler(connection, **path_params)
+    else:
+        blocking = BridgedConnection(connection, asyncio.get_running_loop())
+        await _run_in_thread(functools.partial(handler, blocking, **path_params))
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether calling this gives a coroutine; wrapped and callable objects included."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object with `async def __call__`
+    )
+
+
+async def _run_in_thread(function: Callable[[], _Result]) -> _Result:
+    """Run a function in a thread of its own; never in a pool that long calls would fill."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[_Result] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if outcome.done():
+            return
+        if error is None:
+            outcome.set_result(result)
+        else:
+            outcome.set_exception(error)
+
+    def work() -> None:
+        result: _Result | None = None
+        failure: Exception | None = None
+        try:
+            result = context.run(function)
+        except StopIteration as error:
+            failure = RuntimeError(f"the handler raised {error!r}")
+        except Exception as error:
+            failure = error
+        except BaseException as error:  # SystemExit in a thread ends the thread alone
+            failure = RuntimeError(f"the handler raised {error!r}")
+        loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=work, name="ws_middleware handler", daemon=True).start()
+    return await outcome
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="ws_middleware callbacks")
+
+
+class _Callbacks:
+    """Drive the callbacks of one `Handler` object."""
+
+    def __init__(
+        self, kind: type[Handler], connection: AsyncConnection, path_params: dict[str, Any]
+    ) -> None:
+        given: AsyncConnection | Connection = connection
+        if not inspect.iscoroutinefunction(kind.on_message):
+            given = BridgedConnection(connection, asyncio.get_running_loop())
+        self._connection = connection
+        self._handler = kind(given, **path_params)
+        self._context = contextvars.copy_context()
+
+    async def run(self) -> None:
+        """Call everything in its order."""
+        handler = self._handler
+        try:
+            await self._react(handler.on_open)
+            while True:
+                await self._dispatch(await self._connection.recv_item())
+        except ConnectionClosed:
+            pass
+        finally:
+            code = self._connection.close_code
+            await self._call(
+                handler.on_close,
+                CloseCode.ABNORMAL if code is None else code,
+                self._connection.close_reason or "",
+            )
+
+    async def _dispatch(self, item: Data | Ping | Pong) -> None:
+        if isinstance(item, Ping):
+            await self._react(self._handler.on_ping, item.payload)
+        elif isinstance(item, Pong):
+            await self._react(self._handler.on_pong, item.payload)
+        else:
+            await self._react(self._handler.on_message, item)
+
+    async def _react(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            await self._call(callback, *arguments)
+        except ConnectionClosed:
+            raise
+        except Exception as error:
+            await self._call(self._handler.on_error, error)
+
+    async def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        if inspect.iscoroutinefunction(callback):
+            await callback(*arguments)
+        elif getattr(callback, "__func__", None) in _DEFAULTS:
+            callback(*arguments)  # not worth a thread
+        else:
+            call = functools.partial(self._context.run, callback, *arguments)
+            await asyncio.get_running_loop().run_in_executor(_pool(), call)
+
+
+_DEFAULTS = frozenset(value for name, value in vars(Handler).items() if name.startswith("on_"))

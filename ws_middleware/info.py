@@ -1,0 +1,77 @@
+"""What every connection can tell of itself, blocking or asyncio.
+
+Nothing here waits; everything is derived from the endpoint or was fixed by the handshake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ws_middleware.core.endpoint import Endpoint, State
+from ws_middleware.core.extensions import Agreement
+from ws_middleware.request import Address, Request
+
+__all__ = ["ConnectionInfo"]
+
+
+class ConnectionInfo:
+    """Tell about one connection."""
+
+    __slots__ = ("_endpoint", "agreements", "identity", "request", "subprotocol")
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        subprotocol: str | None = None,
+        agreements: Sequence[Agreement] = (),
+        identity: Any = None,
+    ) -> None:
+        self._endpoint = endpoint
+        #: The request that opened the connection.
+        self.request = request
+        #: The subprotocol agreed on, None for none (RFC 6455 §1.9).
+        self.subprotocol = subprotocol
+        #: The extensions agreed on, in the order of their application.
+        self.agreements = tuple(agreements)
+        #: Whom the authentication found the peer to be.
+        self.identity = identity
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Give the endpoint, for those who drive connections by themselves."""
+        return self._endpoint
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Give the extensions agreed on as they stand in the response."""
+        return tuple(map(str, self.agreements))
+
+    @property
+    def remote_address(self) -> Address:
+        """Give the peer's address as the socket knows it."""
+        return self.request.remote_address
+
+    @property
+    def state(self) -> State:
+        """Give the state: OPEN, CLOSING or CLOSED."""
+        return self._endpoint.state
+
+    @property
+    def close_code(self) -> int | None:
+        """Give the close code received, 1005 or 1006 (§7.1.5); None while it is open."""
+        return self._endpoint.close_code
+
+    @property
+    def close_reason(self) -> str | None:
+        """Give the peer's close reason; None while the connection is open."""
+        return self._endpoint.close_reason
+
+    @property
+    def latency(self) -> float | None:
+        """Give how long the last answered ping took, in seconds."""
+        return self._endpoint.latency
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.request.target!a} {self.state.value}>"

@@ -1,0 +1,51 @@
+"""The one object users make: routes with their terms, and the ways to mount them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ws_middleware.asgi.middleware import ASGIMiddleware
+from ws_middleware.asgi.types import ASGIApp
+from ws_middleware.options import Options
+from ws_middleware.routing import Router
+from ws_middleware.server import bind, make_config, serve
+
+__all__ = ["WebSockets"]
+
+
+class WebSockets(Router):
+    """Collect routes, tied to no server; keywords are fields of `Options`.
+
+    >>> ws = WebSockets(max_message_size=65536)
+    >>> @ws.route("/echo")
+    ... async def echo(connection):
+    ...     async for message in connection:
+    ...         await connection.send(message)
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(Options(**options))
+
+    def asgi(self, app: ASGIApp | None = None) -> ASGIMiddleware:
+        """Mount on an ASGI app, or be one: other paths are then 404.
+
+        The server has to speak our protocol class: `python -m ws_middleware`, or
+        `uvicorn --ws ws_middleware.asgi.uvicorn:WebSocketProtocol`.
+        """
+        return ASGIMiddleware(self, app)
+
+    def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        uds: str | None = None,
+        app: ASGIApp | None = None,
+        **settings: Any,
+    ) -> None:
+        """Serve alone, until SIGINT or SIGTERM; `settings` are uvicorn's.
+
+        `app` answers the plain HTTP requests beside the routes.
+        """
+        config = make_config(self.asgi(app), options=self.options, **settings)
+        serve(config, self.options, bind(host, port, uds))

@@ -1,0 +1,72 @@
+"""Which handler answers which path, and on which terms.
+
+Rules are werkzeug's, with its converters. A route's options are those of its router with the
+route's own on top. The path is decoded once, and matched as it is: nothing is redirected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+
+from ws_middleware.handlers import HandlerLike, check_handler
+from ws_middleware.options import Options
+
+__all__ = ["Route", "Router"]
+
+_Handler = TypeVar("_Handler", bound=HandlerLike)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Hold one route: its rule, its handler and its options."""
+
+    rule: str
+    handler: HandlerLike
+    options: Options
+
+
+class Router:
+    """Find the route for a path.
+
+    >>> router = Router(Options())
+    >>> router.add("/chat/<room>", lambda connection, room: None)
+    >>> router.match("/chat/lobby")[1]
+    {'room': 'lobby'}
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.routes: list[Route] = []
+        self._map = Map(strict_slashes=False, merge_slashes=False)
+        self._adapter = self._map.bind("", url_scheme="ws")
+
+    def add(self, rule: str, handler: HandlerLike, **options: Any) -> None:
+        """Add a route; `options` are fields of `Options` that differ from the router's."""
+        check_handler(handler)
+        route = Route(rule, handler, dataclasses.replace(self.options, **options))
+        self._map.add(Rule(rule, endpoint=route, websocket=True))
+        self.routes.append(route)
+
+    def route(self, rule: str, **options: Any) -> Callable[[_Handler], _Handler]:
+        """Decorate a handler with its route."""
+
+        def decorate(handler: _Handler) -> _Handler:
+            self.add(rule, handler, **options)
+            return handler
+
+        return decorate
+
+    def match(self, path: str) -> tuple[Route, dict[str, Any]] | None:
+        """Find the route for a decoded path and what the rule took from it."""
+        try:
+            route, params = self._adapter.match(path, websocket=True)
+        except HTTPException:
+            return None
+        assert isinstance(route, Route)
+        return route, dict(params)

@@ -1,0 +1,229 @@
+"""The standalone server: uvicorn, with our guard on its sockets and our protocol in it.
+
+HTTP and WebSocket share one port. `Server` is for code that has a loop running, `run` blocks
+and obeys signals. Listening sockets are made here, so that a taken port is told plainly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import stat
+from collections.abc import Generator, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+from uvicorn.supervisors import ChangeReload, Multiprocess
+
+from ws_middleware.asgi.guard import HTTPGuard
+from ws_middleware.asgi.uvicorn import WebSocketProtocol
+from ws_middleware.logs import format_address
+from ws_middleware.options import Options
+
+__all__ = ["GRACE_TIME", "ListenError", "Server", "bind", "make_config", "serve"]
+
+logger = logging.getLogger("ws_middleware")
+
+#: How long connections may take to close when the server stops, in seconds.
+GRACE_TIME = 10
+
+
+class ListenError(OSError):
+    """Tell why the server cannot listen where it should."""
+
+
+def make_config(app: Any, *, options: Options, **settings: Any) -> uvicorn.Config:
+    """Make uvicorn's configuration for `app`; `settings` are uvicorn's own."""
+    defaults: dict[str, Any] = {
+        "ws": WebSocketProtocol,
+        "ws_max_size": options.max_message_size,
+        "ws_ping_interval": options.ping_interval,
+        "ws_ping_timeout": options.ping_timeout,
+        "ws_per_message_deflate": bool(options.extensions),
+        "proxy_headers": False,
+        "server_header": False,
+        "lifespan": "auto",
+        "timeout_graceful_shutdown": GRACE_TIME,
+        "log_config": None,
+    }
+    return uvicorn.Config(app, **{**defaults, **settings})
+
+
+def bind(host: str = "127.0.0.1", port: int = 8000, uds: str | None = None) -> socket.socket:
+    """Make a listening socket; `ListenError` says why it cannot be."""
+    where = uds if uds is not None else format_address((host, port))
+    try:
+        return _bind_unix(uds) if uds is not None else _bind_tcp(host, port)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {where}: {error.strerror or error}") from None
+
+
+def _bind_tcp(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    sock.set_inheritable(True)
+    return sock
+
+
+def _bind_unix(path: str) -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+    except OSError:
+        sock.close()
+        raise
+    sock.set_inheritable(True)
+    return sock
+
+
+class _GuardedServer(uvicorn.Server):
+    """Be uvicorn's server, with our guard before its HTTP protocol."""
+
+    def __init__(self, config: uvicorn.Config, options: Options) -> None:
+        super().__init__(config)
+        self._options = options
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the lifespan as uvicorn does, then listen on `sockets` with our guard."""
+        await super().startup(sockets=[])
+        loop = asyncio.get_running_loop()
+        limit = self._options.open_timeout
+        tls: dict[str, Any] = {}
+        if self.config.ssl is not None:
+            tls = {"ssl": self.config.ssl, "ssl_handshake_timeout": limit}
+        for sock in sockets or ():
+            server = await loop.create_server(
+                self._make_protocol, sock=sock, backlog=self.config.backlog, **tls
+            )
+            self.servers.append(server)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        return HTTPGuard(self.config, self.server_state, self.lifespan.state, self._options)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on SIGINT and SIGTERM, and count that as a good end."""
+        with _ignored_afterwards():
+            with super().capture_signals():
+                yield
+
+
+@contextlib.contextmanager
+def _ignored_afterwards() -> Iterator[None]:
+    # uvicorn raises the signals that stopped it again, for whoever handled them before.
+    signals = (signal.SIGINT, signal.SIGTERM)
+    try:
+        former = {number: signal.signal(number, lambda *_: None) for number in signals}
+    except ValueError:  # not the main thread, where signals are nobody's business
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+class _EmbeddedServer(_GuardedServer):
+    """Be a server inside a program that has its own idea of signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class Server:
+    """Run an ASGI app, or `WebSockets` alone, on the running event loop.
+
+    >>> async def main():
+    ...     ws = WebSockets()
+    ...     async with Server(ws, port=0) as server:
+    ...         return server.url.startswith("ws://127.0.0.1:")
+    >>> from ws_middleware import WebSockets
+    >>> asyncio.run(main())
+    True
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        uds: str | None = None,
+        options: Options | None = None,
+        **settings: Any,
+    ) -> None:
+        router_options = getattr(app, "options", None)
+        options = options or (router_options if isinstance(router_options, Options) else Options())
+        asgi = app.asgi() if callable(getattr(app, "asgi", None)) else app
+        self._socket = bind(host, port, uds)
+        self._server = _EmbeddedServer(make_config(asgi, options=options, **settings), options)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """Give the port that is listened on."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """Give the URL of the server's root."""
+        scheme = "wss" if self._server.config.is_ssl else "ws"
+        return f"{scheme}://{format_address(self._socket.getsockname())}/"
+
+    async def __aenter__(self) -> Self:
+        """Start to listen."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        while not self._server.started:
+            done, _ = await asyncio.wait([self._task], timeout=0.01)
+            if done:
+                self._task.result()
+                raise RuntimeError("the server stopped before it had started")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close every connection with 1001, and stop."""
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Close every connection with 1001, within the grace time, and stop."""
+        assert self._task is not None
+        self._server.should_exit = True
+        await self._task
+
+
+def serve(config: uvicorn.Config, options: Options, sock: socket.socket) -> int:
+    """Serve until a signal comes; returns the exit status."""
+    server = _GuardedServer(config, options)
+    if config.should_reload:
+        ChangeReload(config, target=server.run, sockets=[sock]).run()
+    elif config.workers > 1:
+        Multiprocess(config, target=server.run, sockets=[sock]).run()
+    else:
+        server.run(sockets=[sock])
+        return 0 if server.started else 1
+    return 0

@@ -1,0 +1,72 @@
+"""From a request to the decision: the one order of checks of every mode.
+
+An upgrade at all? -> route -> RFC 6455 §4.2.1 -> origin -> subprotocol and extensions. Only
+then is anything taken. The first breach is the answer, as a `HandshakeError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ws_middleware.core.extensions import Agreement, accept_offers
+from ws_middleware.core.handshake import (
+    check_request,
+    choose_subprotocol,
+    offered_extensions,
+    offered_subprotocols,
+    upgrade_fields,
+)
+from ws_middleware.core.headers import Fields, field_values, safe_text
+from ws_middleware.core.origins import parse_origin
+from ws_middleware.errors import HandshakeError
+from ws_middleware.options import Options
+from ws_middleware.request import Request
+from ws_middleware.routing import Route, Router
+
+__all__ = ["Upgrade", "find_route", "prepare"]
+
+
+class Upgrade(NamedTuple):
+    """Hold what an accepted handshake agrees on; `fields` are those of its 101."""
+
+    subprotocol: str | None
+    agreements: Sequence[Agreement]
+    fields: Fields
+
+
+def find_route(router: Router, request: Request) -> Route:
+    """Find the route of a request and note its path parameters; 404 where there is none."""
+    found = router.match(request.path)
+    if found is None:
+        raise HandshakeError(404, "there is no WebSocket at this path")
+    route, request.path_params = found
+    return route
+
+
+def prepare(request: Request, options: Options) -> Upgrade:
+    """Check a request on a route's terms, and agree on subprotocol and extensions."""
+    fields = request.head.fields
+    key = check_request(request.head)
+    check_origin(request, options)
+    subprotocol = choose_subprotocol(offered_subprotocols(fields), options.subprotocols)
+    agreements = accept_offers(offered_extensions(fields), options.extensions)
+    return Upgrade(subprotocol, agreements, upgrade_fields(key, subprotocol, agreements))
+
+
+def check_origin(request: Request, options: Options) -> None:
+    """Check the Origin field against the policy (RFC 6455 §10.2)."""
+    origins = field_values(request.head.fields, "origin")
+    if not origins:
+        return
+    if len(origins) > 1:
+        raise HandshakeError(400, "the Origin field is there more than once")
+    try:
+        origin = None if origins[0] == "null" else parse_origin(origins[0])
+        allowed = options.origin_policy()(origin, request.host, request.secure)
+    except ValueError:
+        allowed = False
+    if not allowed:
+        raise HandshakeError(
+            403, f"the origin {safe_text(origins[0])} may not connect (setting: origins)"
+        )
