@@ -8,7 +8,7 @@ from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
 from ws_middleware.options import Options
 from ws_middleware.routing import Router
-from ws_middleware.server import bind, make_config, serve
+from ws_middleware.server import ServerConfig, bind, serve
 
 __all__ = ["WebSockets"]
 
@@ -47,5 +47,5 @@ class WebSockets(Router):
 
         `app` answers the plain HTTP requests beside the routes.
         """
-        config = make_config(self.asgi(app), options=self.options, **settings)
-        serve(config, self.options, bind(host, port, uds))
+        config = ServerConfig(self.asgi(app), options=self.options, **settings)
+        serve(config, bind(host, port, uds))

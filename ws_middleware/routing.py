@@ -22,7 +22,7 @@ __all__ = ["Route", "Router"]
 _Handler = TypeVar("_Handler", bound=HandlerLike)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Route:
     """Hold one route: its rule, its handler and its options."""
 
@@ -61,6 +61,12 @@ class Router:
             return handler
 
         return decorate
+
+    def override(self, **options: Any) -> None:
+        """Change options of the router and of all its routes."""
+        self.options = dataclasses.replace(self.options, **options)
+        for route in self.routes:
+            route.options = dataclasses.replace(route.options, **options)
 
     def match(self, path: str) -> tuple[Route, dict[str, Any]] | None:
         """Find the route for a decoded path and what the rule took from it."""

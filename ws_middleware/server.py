@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import stat
 from collections.abc import Generator, Iterator
 from types import TracebackType
@@ -25,7 +26,7 @@ from ws_middleware.asgi.uvicorn import WebSocketProtocol
 from ws_middleware.logs import format_address
 from ws_middleware.options import Options
 
-__all__ = ["GRACE_TIME", "ListenError", "Server", "bind", "make_config", "serve"]
+__all__ = ["GRACE_TIME", "ListenError", "Server", "ServerConfig", "bind", "serve"]
 
 logger = logging.getLogger("ws_middleware")
 
@@ -37,21 +38,28 @@ class ListenError(OSError):
     """Tell why the server cannot listen where it should."""
 
 
-def make_config(app: Any, *, options: Options, **settings: Any) -> uvicorn.Config:
-    """Make uvicorn's configuration for `app`; `settings` are uvicorn's own."""
-    defaults: dict[str, Any] = {
-        "ws": WebSocketProtocol,
-        "ws_max_size": options.max_message_size,
-        "ws_ping_interval": options.ping_interval,
-        "ws_ping_timeout": options.ping_timeout,
-        "ws_per_message_deflate": bool(options.extensions),
-        "proxy_headers": False,
-        "server_header": False,
-        "lifespan": "auto",
-        "timeout_graceful_shutdown": GRACE_TIME,
-        "log_config": None,
-    }
-    return uvicorn.Config(app, **{**defaults, **settings})
+class ServerConfig(uvicorn.Config):
+    """Be uvicorn's configuration, with our guard, our options and our way to TLS."""
+
+    def __init__(self, app: Any, *, options: Options, **settings: Any) -> None:
+        self.options = options
+        self.tls: ssl.SSLContext | None = None
+        super().__init__(app, **{**_SETTINGS, **settings})
+
+    def load(self) -> None:
+        """Load as uvicorn does; the guard speaks TLS, so that one deadline counts for all."""
+        super().load()
+        self.tls, self.ssl = self.ssl, None
+
+
+_SETTINGS: dict[str, Any] = {
+    "http": HTTPGuard,
+    "ws": WebSocketProtocol,
+    "proxy_headers": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": GRACE_TIME,
+    "log_config": None,
+}
 
 
 def bind(host: str = "127.0.0.1", port: int = 8000, uds: str | None = None) -> socket.socket:
@@ -93,36 +101,25 @@ def _bind_unix(path: str) -> socket.socket:
     return sock
 
 
-class _GuardedServer(uvicorn.Server):
-    """Be uvicorn's server, with our guard before its HTTP protocol."""
-
-    def __init__(self, config: uvicorn.Config, options: Options) -> None:
-        super().__init__(config)
-        self._options = options
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the lifespan as uvicorn does, then listen on `sockets` with our guard."""
-        await super().startup(sockets=[])
-        loop = asyncio.get_running_loop()
-        limit = self._options.open_timeout
-        tls: dict[str, Any] = {}
-        if self.config.ssl is not None:
-            tls = {"ssl": self.config.ssl, "ssl_handshake_timeout": limit}
-        for sock in sockets or ():
-            server = await loop.create_server(
-                self._make_protocol, sock=sock, backlog=self.config.backlog, **tls
-            )
-            self.servers.append(server)
-
-    def _make_protocol(self) -> asyncio.Protocol:
-        return HTTPGuard(self.config, self.server_state, self.lifespan.state, self._options)
+class _StandaloneServer(uvicorn.Server):
+    """Be uvicorn's server; a signal to stop is a good end."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop on SIGINT and SIGTERM, and count that as a good end."""
-        with _ignored_afterwards():
-            with super().capture_signals():
-                yield
+        """Stop on SIGINT and SIGTERM, a second SIGINT stops at once."""
+        with _ignored_afterwards(), super().capture_signals():
+            yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say goodbye to every peer, then wait for them within the grace time."""
+        count = len(self.server_state.connections)
+        if count:
+            logger.info(
+                "stopping: closing %d connections within %s s; Ctrl+C again stops at once",
+                count,
+                self.config.timeout_graceful_shutdown,
+            )
+        await super().shutdown(sockets)
 
 
 @contextlib.contextmanager
@@ -141,7 +138,7 @@ def _ignored_afterwards() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _EmbeddedServer(_GuardedServer):
+class _EmbeddedServer(uvicorn.Server):
     """Be a server inside a program that has its own idea of signals."""
 
     @contextlib.contextmanager
@@ -175,7 +172,7 @@ class Server:
         options = options or (router_options if isinstance(router_options, Options) else Options())
         asgi = app.asgi() if callable(getattr(app, "asgi", None)) else app
         self._socket = bind(host, port, uds)
-        self._server = _EmbeddedServer(make_config(asgi, options=options, **settings), options)
+        self._server = _EmbeddedServer(ServerConfig(asgi, options=options, **settings))
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -216,13 +213,13 @@ class Server:
         await self._task
 
 
-def serve(config: uvicorn.Config, options: Options, sock: socket.socket) -> int:
+def serve(config: ServerConfig, sock: socket.socket) -> int:
     """Serve until a signal comes; returns the exit status."""
-    server = _GuardedServer(config, options)
+    server = _StandaloneServer(config)
     if config.should_reload:
         ChangeReload(config, target=server.run, sockets=[sock]).run()
     elif config.workers > 1:
-        Multiprocess(config, target=server.run, sockets=[sock]).run()
+        Multiprocess(config, sockets=[sock]).run()
     else:
         server.run(sockets=[sock])
         return 0 if server.started else 1

@@ -8,12 +8,14 @@ lent, as it came, to uvicorn's own HTTP protocol, one request at a time.
 from __future__ import annotations
 
 import asyncio
-import functools
+import logging
+import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn.config import Config
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.server import ServerState
 
 from ws_middleware.asgi.head import HeadReader, parse_head
@@ -23,10 +25,12 @@ from ws_middleware.core.handshake import RequestHead, is_attempt
 from ws_middleware.core.headers import field_values
 from ws_middleware.driver import BLOCK
 from ws_middleware.errors import HandshakeError
-from ws_middleware.logs import handshake_refused
+from ws_middleware.logs import format_address, handshake_refused
 from ws_middleware.options import Options
 
 __all__ = ["HTTPGuard"]
+
+logger = logging.getLogger("ws_middleware")
 
 
 class HTTPGuard(asyncio.Protocol):
@@ -39,14 +43,16 @@ class HTTPGuard(asyncio.Protocol):
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
-        options: Options,
+        _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        options: Options = getattr(config, "options", None) or Options()
         self._config = config
         self._server_state = server_state
         self._app_state = app_state
         self._options = options
-        self._loop = asyncio.get_running_loop()
-        # A protocol is made when its connection is accepted, before any TLS handshake.
+        self._loop = _loop or asyncio.get_running_loop()
+        self._tls: ssl.SSLContext | None = getattr(config, "tls", None)
+        self._handshake: asyncio.Task[None] | None = None
         self._deadline = (
             None if options.open_timeout is None else self._loop.time() + options.open_timeout
         )
@@ -62,9 +68,31 @@ class HTTPGuard(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._server_state.connections.add(self)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not one by class
+        self._server_state.connections.add(self)  # type: ignore[arg-type]
+        if self._tls is not None:
+            self._handshake = self._loop.create_task(self._start_tls(self._tls))
+        elif self._deadline is not None:
+            self._timer = self._loop.call_at(self._deadline, self._on_open_timeout)
+
+    async def _start_tls(self, context: ssl.SSLContext) -> None:
+        plain = self._transport
+        limit = None if self._deadline is None else max(self._deadline - self._loop.time(), 0.001)
+        try:
+            secured = await self._loop.start_tls(
+                plain, self, context, server_side=True, ssl_handshake_timeout=limit
+            )
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            logger.info(
+                "%s TLS handshake failed: %s",
+                format_address(plain.get_extra_info("peername")),
+                ascii(str(error)),
+            )
+            plain.abort()
+            return
+        if secured is None:
+            return  # lost meanwhile
+        self._transport = secured
         if self._deadline is not None:
             self._timer = self._loop.call_at(self._deadline, self._on_open_timeout)
 
@@ -176,9 +204,8 @@ class HTTPGuard(asyncio.Protocol):
             self._waiting += rest
 
     def _start_http(self) -> None:
-        kind = _watched(self._config.http_protocol_class)
         self._lent = _LentTransport(self._transport)
-        self._http = kind(
+        self._http = _WatchedHTTP(
             config=self._config, server_state=self._server_state, app_state=self._app_state
         )
         self._http.watcher = self._on_response_complete
@@ -268,15 +295,11 @@ def _ignore(*arguments: object) -> None:
     pass
 
 
-@functools.cache
-def _watched(kind: type[Any]) -> type[Any]:
-    """Make a subclass of uvicorn's HTTP protocol that tells when a response is complete."""
+class _WatchedHTTP(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """Be uvicorn's HTTP protocol, and tell when a response is complete."""
 
-    class Watched(kind):  # type: ignore[misc]
-        watcher: Callable[[], None]
+    watcher: Callable[[], None]
 
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self.watcher()
-
-    return Watched
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.watcher()

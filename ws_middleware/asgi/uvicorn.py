@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import unquote
 
 from uvicorn.config import Config
@@ -85,8 +85,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is not one by class
         self._server_state.connections.add(self)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
@@ -340,7 +339,10 @@ def _address(address: Any) -> tuple[str, int | None] | None:
 
 
 def _options_of(config: Config) -> Options:
-    """Read the settings that uvicorn has for WebSockets; everything else is our default."""
+    """Give the options of our own server, or what uvicorn's settings say of WebSockets."""
+    own = getattr(config, "options", None)
+    if isinstance(own, Options):
+        return own
     options = Options(
         max_message_size=config.ws_max_size,
         ping_interval=config.ws_ping_interval or None,
