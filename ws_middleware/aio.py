@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from ws_middleware.core.endpoint import Item
 from ws_middleware.core.extensions import Agreement
 from ws_middleware.core.frames import CloseCode, Frame
 from ws_middleware.core.messages import (
@@ -71,10 +70,13 @@ class AsyncConnection(ConnectionInfo):
 
         `TimeoutError` after `timeout` seconds, `ConnectionClosed` at the end.
         """
-        while True:
-            item = await self.recv_item(timeout)
-            if isinstance(item, str | bytes):
-                return item
+        data: Data
+        if timeout is None:
+            data = await self._next(_DATA)
+        else:
+            async with asyncio.timeout(timeout):
+                data = await self._next(_DATA)
+        return data
 
     async def recv_message(self, timeout: float | None = None) -> Message:
         """Receive the next message as a `TextMessage` or a `BinaryMessage`."""
@@ -101,14 +103,9 @@ class AsyncConnection(ConnectionInfo):
 
     async def recv_item(self, timeout: float | None = None) -> Data | Ping | Pong:
         """Receive the next message, ping or pong; pings and pongs only where observed."""
-        if timeout is None:
-            item = await self._next_item()
-        else:
-            async with asyncio.timeout(timeout):
-                item = await self._next_item()
-        if isinstance(item, ConnectionClosed):
-            raise item
-        assert not isinstance(item, Fragment)
+        item: Data | Ping | Pong
+        async with asyncio.timeout(timeout):
+            item = await self._next(_ITEMS)
         return item
 
     def take_waiting(self) -> list[Data | Ping | Pong]:
@@ -128,52 +125,52 @@ class AsyncConnection(ConnectionInfo):
         Pieces of text hold whole characters. `max_message_size` limits their sum. What is not
         taken of the message is dropped.
         """
-        while True:
-            piece = await self._next_item(pieces=True)
-            if isinstance(piece, ConnectionClosed):
-                raise piece
-            if isinstance(piece, Fragment):
-                yield piece.data
-                if piece.final:
-                    return
+        final = False
+        while not final:
+            piece = await self._next(_PIECES, pieces=True)
+            final = piece.final
+            yield piece.data
 
     def __aiter__(self) -> Self:
         """Receive messages until the peer leaves."""
         return self
 
-    async def __anext__(self) -> Data:
+    def __anext__(self) -> Coroutine[Any, Any, Data]:
         """Receive the next message; the iteration ends with 1000 and 1001."""
-        while True:
-            item = await self._next_item()
-            if isinstance(item, str | bytes):
-                return item
-            if isinstance(item, ConnectionClosed):
-                if item.is_clean:
-                    raise StopAsyncIteration
-                raise item
+        return self._next(_DATA, iterating=True)
 
-    async def _next_item(self, pieces: bool = False) -> Item | Fragment:
+    async def _next(self, wanted: Any, *, pieces: bool = False, iterating: bool = False) -> Any:
+        """Receive the next item of a wanted type; all ways to receive come through here."""
         if self._receiving:
             raise ConcurrencyError(
                 "another task is receiving from this connection; one at a time receives"
             )
         endpoint, driver = self._endpoint, self._driver
+        take = endpoint.next_fragment if pieces else endpoint.next_message
         self._receiving = True
         try:
             if self._budget <= 0:
                 await self._give_way()
-            take = endpoint.next_fragment if pieces else endpoint.next_message
-            while (item := take()) is None:
-                await driver.wait_for_input(pieces)
-                self._budget = BLOCK
+            while True:
+                item = take()
+                if isinstance(item, wanted):
+                    break
+                if item is None:
+                    if (waiter := driver.expect_input(pieces)) is not None:
+                        await waiter
+                    self._budget = BLOCK
+                elif isinstance(item, ConnectionClosed):
+                    driver.settle()
+                    if iterating and item.is_clean:
+                        raise StopAsyncIteration
+                    raise item
         finally:
             self._receiving = False
-        if isinstance(item, str | bytes):
+            driver.expect_nothing()
+        if isinstance(item, (str, bytes)):
             self._budget -= len(item) + MESSAGE_COST
             if endpoint.has_backlog:
                 driver.settle_soon()
-        elif isinstance(item, ConnectionClosed):
-            driver.settle()
         return item
 
     async def _give_way(self) -> None:
@@ -202,7 +199,7 @@ class AsyncConnection(ConnectionInfo):
                 self._endpoint.send_message(message)
         else:
             self._endpoint.send_message(message)
-        size = len(message) if isinstance(message, str | bytes) else COALESCED
+        size = len(message) if isinstance(message, (str, bytes)) else COALESCED
         self._budget -= size + MESSAGE_COST
         if size < COALESCED and self._endpoint.has_backlog:
             driver.settle_soon()
@@ -308,6 +305,9 @@ class AsyncConnection(ConnectionInfo):
         await self.close(CloseCode.NORMAL if kind is None else CloseCode.INTERNAL_ERROR)
 
 
+_DATA = (str, bytes)
+_ITEMS = (str, bytes, Ping, Pong)
+_PIECES = (Fragment,)
 _SENDABLE = (str, bytes, bytearray, memoryview, TextMessage, BinaryMessage)
 
 

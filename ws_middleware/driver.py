@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from ws_middleware.core.endpoint import Endpoint
+from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.options import Options
 
 __all__ = ["StreamDriver"]
@@ -128,6 +128,8 @@ class StreamDriver(asyncio.Protocol):
         self.endpoint.write_progressed(self._loop.time())
         self._wake_watchers()
         self.settle()
+        if self.endpoint.wants_half_close or self.endpoint.is_over:
+            self._wind_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everybody who waits, and the lender."""
@@ -155,10 +157,8 @@ class StreamDriver(asyncio.Protocol):
                 self._transport.write(data)
         if self._reading_paused:
             self._balance_reading()
-        if endpoint.rearm:
-            self._arm()
-        if endpoint.wants_half_close or endpoint.is_over:
-            self._wind_up()
+        if endpoint.changed:
+            self._attend()
 
     def settle_soon(self) -> None:
         """Settle at the end of this turn, together with what else is sent until then."""
@@ -169,17 +169,21 @@ class StreamDriver(asyncio.Protocol):
         self._soon = None
         self.settle()
 
-    async def wait_for_input(self, pieces: bool = False) -> None:
-        """Wait until the endpoint may have something; of a message `pieces` where asked for."""
+    def expect_input(self, pieces: bool = False) -> asyncio.Future[None] | None:
+        """Give what the one receiver waits for; of a message `pieces` where asked for.
+
+        None says that the transport is gone. The receiver calls `expect_nothing` behind it.
+        """
         self.settle()
         if self._transport is None:
-            return
+            return None
         self._waiter = self._loop.create_future()
         self._wants_pieces = pieces
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
+
+    def expect_nothing(self) -> None:
+        """Forget the receiver."""
+        self._waiter = None
 
     async def wait_for_room(self) -> None:
         """Wait until the transport takes more, or is gone."""
@@ -207,14 +211,23 @@ class StreamDriver(asyncio.Protocol):
     # --- inside ---
 
     def _after_input(self) -> None:
-        endpoint = self.endpoint
-        if self._waiter is not None and (endpoint.has_news or self._wants_pieces):
+        waiting = self.endpoint.messages_waiting
+        if waiting or self._wants_pieces:
             self._wake_receiver()
+            if waiting >= self._options.max_queue:
+                self._balance_reading()
+        self.settle()
+
+    def _attend(self) -> None:
+        """Do what is beside writing: wake whoever waits for it, ring in time, end."""
+        endpoint = self.endpoint
+        self._arm()
         if endpoint.acknowledged:
             self._answer_pings()
-        if endpoint.is_full:
-            self._balance_reading()
-        self.settle()
+        if endpoint.state is not State.OPEN:
+            self._wake_receiver()
+        if endpoint.wants_half_close or endpoint.is_over:
+            self._wind_up()
 
     def _wake_receiver(self) -> None:
         if self._waiter is not None and not self._waiter.done():

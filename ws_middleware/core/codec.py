@@ -15,10 +15,12 @@ from ws_middleware.core.frames import (
     OPCODE_BITS,
     RSV_BITS,
     Frame,
+    Opcode,
 )
 from ws_middleware.errors import ProtocolError
 
 __all__ = [
+    "Decoded",
     "Header",
     "decode_frame",
     "decode_frames",
@@ -28,6 +30,15 @@ __all__ = [
     "mask",
     "rotate_key",
 ]
+
+#: What a frame holds: its first byte and payload, or a whole message.
+Decoded = tuple[int, bytes] | str | bytes
+
+#: How many frames one call decodes at the most.
+BATCH = 16
+
+WHOLE_TEXT = FIN | Opcode.TEXT
+WHOLE_BINARY = FIN | Opcode.BINARY
 
 MASKED = 0x80
 LENGTH_BITS = 0x7F
@@ -148,24 +159,25 @@ def _check_length(length: int, minimum: int) -> None:
 
 
 def decode_frames(
-    data: bytes, position: int, legal: bytes, masked: int, most: int
-) -> tuple[list[tuple[int, bytes]], int]:
-    """Decode up to `most` whole, legal frames from `position` on.
+    data: bytes, position: int, legal: bytes, masked: int, limit: int, plain: bool
+) -> tuple[list[Decoded], int]:
+    """Decode a batch of whole, legal frames from `position` on, data of up to `limit` bytes.
 
-    Returns (first byte, unmasked payload) pairs and the position behind the last of them. It
-    stops without a word before a frame that is incomplete, illegal or of 64 KiB and more:
+    Returns what they hold and the position behind the last of them: (first byte, unmasked
+    payload), or, where `plain` allows it, at once the str or bytes of a message of one frame.
+    It stops without a word before a frame that is incomplete, illegal or too long:
     `decode_header` says which.
     """
-    frames: list[tuple[int, bytes]] = []
+    frames: list[Decoded] = []
     end = len(data)
     key_size = 4 if masked else 0
-    while most and position + 2 <= end:
+    while position + 2 <= end and len(frames) < BATCH:
         first = data[position]
-        second = data[position + 1]
+        length = data[position + 1]
         start = position + 2
-        if not legal[first] or second & MASKED != masked:
+        if not legal[first] or length & MASKED != masked:
             break
-        length = second & LENGTH_BITS
+        length &= LENGTH_BITS
         if length >= LENGTH_16:
             start += 2
             if first & CONTROL_BIT or length == LENGTH_64 or start > end:
@@ -175,13 +187,23 @@ def decode_frames(
                 break
         start += key_size
         stop = start + length
-        if stop > end:
+        if stop > end or (length > limit and not first & CONTROL_BIT):
             break
         payload = data[start:stop]
-        frames.append((first, mask(payload, data[start - 4 : start]) if masked else payload))
+        if masked:
+            payload = mask(payload, data[start - 4 : start])
+        frames.append(_message_of(first, payload) if plain else (first, payload))
         position = stop
-        most -= 1
     return frames, position
+
+
+def _message_of(first: int, payload: bytes) -> Decoded:
+    if first == WHOLE_TEXT:
+        try:
+            return payload.decode()
+        except UnicodeDecodeError:
+            return first, payload  # an error in its turn
+    return payload if first == WHOLE_BINARY else (first, payload)
 
 
 def decode_frame(data: bytes, legal: bytes, masked: int) -> tuple[Frame, int] | None:

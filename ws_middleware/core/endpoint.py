@@ -19,9 +19,10 @@ What a driver does with it:
     while (item := endpoint.next_message()) is not None:
         deliver(item)                                   # ends with a ConnectionClosed
     write(endpoint.data_to_send())
-    if endpoint.wants_half_close: shut_down_writing()
-    if endpoint.is_over: release the socket (abort it if `wants_abort`)
-    if endpoint.rearm: call_me_at(endpoint.next_deadline(now))   # then handle_timeout(now)
+    if endpoint.changed:                                # what follows may differ from before
+        if endpoint.wants_half_close: shut_down_writing()
+        if endpoint.is_over: release the socket (abort it if `wants_abort`)
+        call_me_at(endpoint.next_deadline(now))         # then endpoint.handle_timeout(now)
 """
 
 from __future__ import annotations
@@ -95,11 +96,13 @@ class Endpoint:
         "_streaming",
         "_we_began",
         "acknowledged",
+        "bytes_received",
+        "bytes_sent",
+        "changed",
         "is_over",
         "latency",
         "messages_received",
         "messages_sent",
-        "rearm",
         "wants_abort",
         "wants_half_close",
         "write_blocked",
@@ -146,11 +149,14 @@ class Endpoint:
         #: The driver releases the socket; by force where `wants_abort`.
         self.is_over = False
         self.wants_abort = False
-        #: A deadline may have come nearer: the driver asks `next_deadline`.
-        self.rearm = True
+        #: More than messages and output is new: deadlines, wishes, answered pings.
+        self.changed = True
 
+        #: What was counted: whole messages, and the bytes of all frames.
         self.messages_received = 0
         self.messages_sent = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
 
     # --- what can be asked ---
 
@@ -200,24 +206,9 @@ class Endpoint:
         return self._we_began is None and len(self._queue) >= self._options.max_queue
 
     @property
-    def has_news(self) -> bool:
-        """Tell whether `next_message` has something: a message, or the end."""
-        return bool(self._queue) or self._we_began is not None
-
-    @property
     def has_backlog(self) -> bool:
         """Tell whether `next_message` may give something without further bytes."""
         return bool(self._queue) or self._receiver.has_input
-
-    @property
-    def bytes_received(self) -> int:
-        """Count the payload of the messages received."""
-        return self._receiver.bytes_received
-
-    @property
-    def bytes_sent(self) -> int:
-        """Count the payload of the messages sent."""
-        return self._sender.bytes_sent
 
     # --- receiving ---
 
@@ -226,6 +217,7 @@ class Endpoint:
         if not data:
             self._on_eof()
             return
+        self.bytes_received += len(data)
         self._keepalive.heard(now)
         self._receiver.feed(data)
         self._process(now)
@@ -240,7 +232,7 @@ class Endpoint:
             self._process(None)
         while self._queue:
             item = self._queue.popleft()
-            if self._streaming and isinstance(item, str | bytes):
+            if self._streaming and isinstance(item, (str, bytes)):
                 self._streaming = False  # the rest of a message that was given up
                 continue
             self._answering = True
@@ -260,7 +252,7 @@ class Endpoint:
         """Give the next piece of a message without waiting for its rest, as a `Fragment`."""
         streaming, self._streaming = self._streaming, False
         item = self.next_message()
-        if isinstance(item, str | bytes):
+        if isinstance(item, (str, bytes)):
             return Fragment(item, final=True)
         self._streaming = streaming
         if item is not None:
@@ -274,7 +266,10 @@ class Endpoint:
     def _process(self, now: float | None) -> None:
         """Handle what was fed, until it is used up or the queue is full."""
         try:
-            while not self.is_full and (event := self._receiver.next_event()) is not None:
+            while len(self._queue) < self._options.max_queue:
+                event = self._receiver.next_event()
+                if event is None:
+                    return
                 if isinstance(event, Frame):
                     self._on_control(event, now)
                 elif self._we_began is None:
@@ -308,17 +303,21 @@ class Endpoint:
                 del self._pings[: index + 1]
                 self.acknowledged += [(token, (now or at) - at) for token, at in answered]
                 self.latency = self.acknowledged[-1][1]
+                self.changed = True
                 return
 
     # --- sending ---
 
     def data_to_send(self) -> bytes:
         """Give what is to be written now; it is forgotten here."""
-        return self._sender.data_to_send()
+        data = self._sender.data_to_send()
+        self.bytes_sent += len(data)
+        return data
 
     def send_message(self, message: Sendable) -> None:
         """Send a whole message."""
-        self._check_open()
+        if self._close_sent is not None or self.is_over:
+            raise self.closed
         self._sender.message(message)
         self.messages_sent += 1
 
@@ -328,7 +327,7 @@ class Endpoint:
         self._sender.fragment(data, final)
         self.messages_sent += final
 
-    def send_frame(self, frame: Frame, key: bytes | None = None) -> None:
+    def send_frame(self, frame: Frame, key: bytes = b"") -> None:
         """Send a frame exactly as it is: any bits, past the extensions, `key` masks it."""
         self._check_open()
         if frame.opcode == Opcode.CLOSE:
@@ -461,18 +460,18 @@ class Endpoint:
 
     def _finish(self) -> None:
         self.is_over = True
-        self.rearm = True
+        self.changed = True
 
     # --- time ---
 
     def _start_deadline(self, duration: float) -> None:
         self._closing_time = duration
         self._closing_at = None
-        self.rearm = True
+        self.changed = True
 
     def next_deadline(self, now: float) -> float | None:
         """Tell when `handle_timeout` wants to be called; None for never."""
-        self.rearm = False
+        self.changed = False
         if self.is_over:
             return None
         if self._closing_time is None:
@@ -487,7 +486,7 @@ class Endpoint:
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`; too early a call does nothing."""
-        self.rearm = True
+        self.changed = True
         if self.is_over:
             return
         if self._closing_time is not None:

@@ -113,7 +113,16 @@ def fragment(frame: Frame, size: int) -> Iterator[Frame]:
 class Assembler:
     """Put data frames together to messages, within `max_size` bytes and `max_fragments`."""
 
-    __slots__ = ("_buffer", "_checked", "_count", "_max_fragments", "_max_size", "_opcode", "_size")
+    __slots__ = (
+        "_buffer",
+        "_checked",
+        "_count",
+        "_max_fragments",
+        "_max_size",
+        "_opcode",
+        "_size",
+        "is_idle",
+    )
 
     def __init__(self, max_size: int | None, max_fragments: int | None) -> None:
         self._max_size = max_size
@@ -125,14 +134,11 @@ class Assembler:
     def _clear(self) -> None:
         self._buffer = None
         self._opcode = 0
+        #: Whether no message is under way.
+        self.is_idle = True
         self._checked = 0  # bytes of the buffer that are whole, valid UTF-8
         self._count = 0
         self._size = 0
-
-    @property
-    def is_idle(self) -> bool:
-        """Tell whether no message is under way."""
-        return self._opcode == 0
 
     @property
     def budget(self) -> int | None:
@@ -162,6 +168,7 @@ class Assembler:
             return decode_text(payload) if opcode == Opcode.TEXT else payload
         if not self._opcode:
             self._opcode = opcode
+            self.is_idle = False
             self._buffer = bytearray()
         self._append(payload)
         if self._opcode == Opcode.TEXT:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ws_middleware.core.codec import (
     MASKED,
+    Decoded,
     Header,
     decode_frames,
     decode_header,
@@ -26,11 +27,9 @@ from ws_middleware.options import Options
 
 __all__ = ["Receiver"]
 
-#: How many frames are decoded ahead of their handling.
-BATCH = 16
+#: Longer frames are not decoded in one piece, but as they arrive.
+LONG = 65_535
 
-_WHOLE_TEXT = FIN | Opcode.TEXT
-_WHOLE_BINARY = FIN | Opcode.BINARY
 _STANDARD_OPCODES = frozenset(Opcode)
 
 
@@ -46,11 +45,11 @@ class Receiver:
         "_input",
         "_left",
         "_legal",
+        "_limit",
         "_masked",
         "_options",
         "_position",
         "_streams",
-        "bytes_received",
         "is_stopped",
     )
 
@@ -65,13 +64,12 @@ class Receiver:
         self._masked = MASKED if role == "server" else 0
         self._input = b""
         self._position = 0
-        self._frames: list[tuple[int, bytes]] = []  # decoded ahead, the next one last
+        self._limit = min(options.max_frame_size or LONG, options.max_message_size or LONG, LONG)
+        self._frames: list[Decoded] = []  # decoded ahead, the next one last
         self._header: Header | None = None  # of the data frame whose payload is arriving
         self._left = 0
         self._gathered = b"" if self._streams else bytearray()
         self._assembler = Assembler(options.max_message_size, options.max_fragments)
-        #: The payload of all data frames so far, inflated.
-        self.bytes_received = 0
         self.is_stopped = False
 
     @property
@@ -100,7 +98,10 @@ class Receiver:
         event: Data | Frame | None = None
         while event is None:
             if self._frames:
-                event = self._on_frame(*self._frames.pop())
+                frame = self._frames.pop()
+                if not isinstance(frame, tuple) and self._assembler.is_idle:
+                    return frame  # the most frequent case: a message of one frame
+                event = self._on_frame(frame)
             elif self._position >= len(self._input):
                 return None
             elif self._header is not None:
@@ -116,7 +117,12 @@ class Receiver:
     def _decode(self) -> bool:
         """Decode whole frames, or begin with one that is not; False when bytes are missing."""
         frames, self._position = decode_frames(
-            self._input, self._position, self._legal, self._masked, BATCH
+            self._input,
+            self._position,
+            self._legal,
+            self._masked,
+            self._limit,
+            not self._extensions,
         )
         if frames:
             frames.reverse()
@@ -177,16 +183,19 @@ class Receiver:
         whole, self._gathered = bytes(self._gathered), bytearray()
         return self._on_data(Frame.from_first_byte(header.first, whole))
 
-    def _on_frame(self, first: int, payload: bytes) -> Data | Frame | None:
-        if first & CONTROL_BIT:
-            return self._decode_control(Frame.from_first_byte(first, payload))
-        self._check_size(len(payload))
-        if first in (_WHOLE_TEXT, _WHOLE_BINARY) and not self._extensions:
-            self.bytes_received += len(payload)
-            return self._assembler.add(first & OPCODE_BITS, payload, True)
-        self._assembler.expect(first & OPCODE_BITS)
+    def _on_frame(self, decoded: Decoded) -> Data | Frame | None:
+        if not isinstance(decoded, tuple):
+            # Only a new message inside a fragmented one comes here.
+            opcode = Opcode.TEXT if isinstance(decoded, str) else Opcode.BINARY
+            self._assembler.expect(opcode)
+            return decoded
+        first, payload = decoded
+        frame = Frame.from_first_byte(first, payload)
+        if frame.is_control:
+            return self._decode_control(frame)
+        self._assembler.expect(frame.opcode)
         self._count(first)
-        return self._on_data(Frame.from_first_byte(first, payload))
+        return self._on_data(frame)
 
     def _decode_control(self, frame: Frame) -> Data | Frame | None:
         for extension in reversed(self._extensions):
@@ -208,7 +217,6 @@ class Receiver:
         return self._add(frame)
 
     def _add(self, frame: Frame) -> Data | None:
-        self.bytes_received += len(frame.payload)
         data = self._assembler.add(frame.opcode, frame.payload, frame.fin)
         if data is None or not self._extensions:
             return data

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ws_middleware.core.codec import encode_frame
+from ws_middleware.core.codec import WHOLE_BINARY, WHOLE_TEXT, encode_frame
 from ws_middleware.core.extensions import ActiveExtension, Role
-from ws_middleware.core.frames import FIN, MAX_CONTROL_PAYLOAD, Frame, Opcode
+from ws_middleware.core.frames import MAX_CONTROL_PAYLOAD, Frame, Opcode
 from ws_middleware.core.messages import Message, Sendable, as_message
 
 __all__ = ["Sender"]
@@ -18,9 +18,6 @@ __all__ = ["Sender"]
 #: Beyond this number an unsent pong replaces the one before it: "MAY elect to send a Pong
 #: frame for only the most recently processed Ping frame" (RFC 6455 §5.5.3).
 MAX_UNSENT_PONGS = 32
-
-_WHOLE_TEXT = FIN | Opcode.TEXT
-_WHOLE_BINARY = FIN | Opcode.BINARY
 
 
 class Sender:
@@ -33,7 +30,6 @@ class Sender:
         "_output",
         "_pongs",
         "_random",
-        "bytes_sent",
     )
 
     def __init__(
@@ -46,8 +42,6 @@ class Sender:
         self._opcode: int | None = None  # of the fragmented message under way
         self._pongs = 0
         self._last_pong = 0
-        #: The payload of all messages so far, before compression.
-        self.bytes_sent = 0
 
     @property
     def is_fragmenting(self) -> bool:
@@ -68,15 +62,14 @@ class Sender:
         """Send a whole message."""
         if self._opcode is not None:
             raise RuntimeError("a fragmented message is being sent; finish it first")
-        if self._extensions or not isinstance(message, str | bytes):
+        if self._extensions:
             self._message(as_message(message))
         elif isinstance(message, str):
-            payload = message.encode()
-            self.bytes_sent += len(payload)
-            self._write(_WHOLE_TEXT, payload)
+            self._write(WHOLE_TEXT, message.encode())
+        elif isinstance(message, bytes):
+            self._write(WHOLE_BINARY, message)
         else:
-            self.bytes_sent += len(message)
-            self._write(_WHOLE_BINARY, message)
+            self._message(as_message(message))
 
     def _message(self, message: Message) -> None:
         for extension in self._extensions:
@@ -94,13 +87,13 @@ class Sender:
         self._data(frame)
         self._opcode = None if final else opcode
 
-    def frame(self, frame: Frame, key: bytes | None = None) -> None:
+    def frame(self, frame: Frame, key: bytes = b"") -> None:
         """Send a frame exactly as it is, past the extensions, with `key` if it is given."""
         if frame.is_control and (len(frame.payload) > MAX_CONTROL_PAYLOAD or not frame.fin):
             raise ValueError("a control frame is whole and holds 125 bytes at the most (§5.5)")
-        if key is not None and self._random is None:
+        if key and self._random is None:
             raise ValueError("a server does not mask its frames (RFC 6455 §5.1)")
-        if key is not None and len(key) != 4:
+        if key and len(key) != 4:
             raise ValueError("a masking key has four bytes (RFC 6455 §5.3)")
         if not frame.is_control:
             self._follow(frame)
@@ -129,17 +122,15 @@ class Sender:
             self._output[self._last_pong] = self._output.pop()
 
     def _data(self, frame: Frame) -> None:
-        self.bytes_sent += len(frame.payload)
         for extension in self._extensions:
             frame = extension.encode(frame)
         self._write(frame.first_byte, frame.payload)
 
-    def _write(self, first: int, payload: bytes, key: bytes | None = None) -> None:
+    def _write(self, first: int, payload: bytes, key: bytes = b"") -> None:
         if self._random is not None:
             # "a fresh masking key … for each frame" (§5.3)
-            self._output.append(encode_frame(first, payload, key or self._random(4)))
-        else:
-            self._output.append(encode_frame(first, payload))
+            key = key or self._random(4)
+        self._output.append(encode_frame(first, payload, key))
 
 
 def _frame(message: Message) -> Frame:
