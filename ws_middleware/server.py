@@ -32,6 +32,8 @@ logger = logging.getLogger("ws_middleware")
 
 #: How long connections may take to close when the server stops, in seconds.
 GRACE_TIME = 10
+#: How many connections may wait to be accepted.
+BACKLOG = 2048
 
 
 class ListenError(OSError):
@@ -79,12 +81,10 @@ def _bind_tcp(host: str, port: int) -> socket.socket:
     try:
         if os.name == "posix":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
+        return _listen(sock, address)
     except OSError:
         sock.close()
         raise
-    sock.set_inheritable(True)
-    return sock
 
 
 def _bind_unix(path: str) -> socket.socket:
@@ -93,10 +93,16 @@ def _bind_unix(path: str) -> socket.socket:
             os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.bind(path)
+        return _listen(sock, path)
     except OSError:
         sock.close()
         raise
+
+
+def _listen(sock: socket.socket, address: Any) -> socket.socket:
+    # Whoever comes while the server still starts waits, and is not refused.
+    sock.bind(address)
+    sock.listen(BACKLOG)
     sock.set_inheritable(True)
     return sock
 

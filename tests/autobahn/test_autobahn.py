@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
-import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.autobahn.install import InstallError, install, tool_python
+from tests.running import ROOT, RunningServer, run_server
 
 pytestmark = pytest.mark.autobahn
 
-ROOT = Path(__file__).parents[2]
 FOLDER = Path(os.environ.get("WS_MIDDLEWARE_AUTOBAHN") or ROOT / ".cache" / "autobahn")
 QUICK = Path(__file__).with_name("quick.py")
 
@@ -37,12 +33,9 @@ PATIENCE = 300 + 2 * MESSAGES
 CASES = 517
 INFORMATIONAL = ["7.1.6", "7.13.1", "7.13.2"]
 
-#: The servers that are examined: what starts each of them on a port of 127.0.0.1.
-SERVERS: Mapping[str, Callable[[int], list[str]]] = {
-    "standalone": lambda port: [
-        *(sys.executable, "-m", "ws_middleware", "tests.autobahn.echo_app:ws"),
-        *("--port", str(port), "--log-level", "warning"),
-    ],
+#: The servers that are examined: what starts each of them, with its output in a file.
+SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[RunningServer]]] = {
+    "standalone": lambda log: run_server(log, "tests.autobahn.echo_app:ws"),
 }
 
 
@@ -60,15 +53,14 @@ def testsuite() -> Path:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_server_gets_full_marks(name: str, testsuite: Path, tmp_path: Path) -> None:
-    log = tmp_path / "server.log"
-    port = _free_port()
-    with _running(SERVERS[name](port), port, log):
-        results = _examine(testsuite, f"ws://127.0.0.1:{port}/", tmp_path)
+    with SERVERS[name](tmp_path / "server.log") as server:
+        results = _examine(testsuite, f"{server.url}/", tmp_path)
+        assert server.process.poll() is None, f"the server ended: {server.log}"
     # What is not OK comes first: these are the ids that one wants to see.
     assert _ids_by_verdict(results, "behavior", "OK") == {"INFORMATIONAL": INFORMATIONAL}
     assert _ids_by_verdict(results, "behaviorClose", "OK", "INFORMATIONAL") == {}
     assert len(results) == CASES
-    assert log.read_text() == ""
+    assert "Traceback" not in server.log
 
 
 def _examine(testsuite: Path, url: str, folder: Path) -> dict[str, dict[str, Any]]:
@@ -112,45 +104,3 @@ def _ids_by_verdict(
 
 def _numbers(case_id: str) -> list[int]:
     return [int(number) for number in case_id.split(".")]
-
-
-@contextmanager
-def _running(command: list[str], port: int, log: Path) -> Iterator[None]:
-    """Run a server from when it listens to when the block ends; its output goes to `log`."""
-    with (
-        open(log, "wb") as output,
-        subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output) as process,
-    ):
-        try:
-            _wait_until_listening(process, port, log)
-            yield
-            assert process.poll() is None, f"the server ended: {log.read_text()}"
-        finally:
-            _stop(process)
-
-
-def _wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the server did not start: {log.read_text()}"
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"the server does not listen on port {port}: {log.read_text()}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
