@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
 from ws_middleware.core.extensions import Extension
-from ws_middleware.core.headers import is_token
+from ws_middleware.core.headers import is_token, parse_host
 from ws_middleware.core.origins import OriginPolicy, make_origin_policy
 from ws_middleware.extensions.permessage_deflate import PermessageDeflate
 
@@ -49,6 +49,9 @@ class Options:
     max_head_fields: int = 100
     #: Who may connect from a browser: "same-origin", "*", or a list of exact origins.
     origins: str | Sequence[str] = "same-origin"
+    #: The names, with or without a port, that the Host field may have; None allows any. A list
+    #: keeps out pages that point their own name at this server (DNS rebinding).
+    hosts: Sequence[str] | None = None
     #: The subprotocols spoken, the preferred one first.
     subprotocols: Sequence[str] = ()
     #: The extensions available, see `ws_middleware.extensions`; empty for none.
@@ -63,9 +66,11 @@ class Options:
             if getattr(self, name) is None:
                 raise ValueError(f"{name} cannot be without a limit")
         self.origin_policy()
-        for name in _as_names(self.subprotocols):
+        for name in _as_list("subprotocols", self.subprotocols):
             if not is_token(name):
                 raise ValueError(f"{name!r} is not a subprotocol name (RFC 6455 §4.1)")
+        for host in _as_list("hosts", self.hosts or ()):
+            parse_host(host)
 
     def origin_policy(self) -> OriginPolicy:
         """Make the policy that `origins` describes."""
@@ -83,11 +88,11 @@ _REQUIRED = (
 _POSITIVE = tuple(
     option.name
     for option in fields(Options)
-    if option.name not in ("origins", "subprotocols", "extensions")
+    if option.name not in ("origins", "hosts", "subprotocols", "extensions")
 )
 
 
-def _as_names(subprotocols: Iterable[str]) -> Iterable[str]:
-    if isinstance(subprotocols, str):
-        raise ValueError(f"subprotocols={subprotocols!r} is not a list of names")
-    return subprotocols
+def _as_list(name: str, names: Iterable[str]) -> Iterable[str]:
+    if isinstance(names, str):
+        raise ValueError(f"{name}={names!r} is not a list of names")
+    return names

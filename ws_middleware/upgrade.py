@@ -1,7 +1,7 @@
 """From a request to the decision: the one order of checks of every mode.
 
-An upgrade at all? -> route -> RFC 6455 §4.2.1 -> origin -> subprotocol and extensions. Only
-then is anything taken. The first breach is the answer, as a `HandshakeError`.
+An upgrade at all? -> route -> RFC 6455 §4.2.1 -> host and origin -> subprotocol and
+extensions. Only then is anything taken. The first breach is the answer, as a `HandshakeError`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ws_middleware.core.handshake import (
     offered_subprotocols,
     upgrade_fields,
 )
-from ws_middleware.core.headers import Fields, field_values, safe_text
+from ws_middleware.core.headers import Fields, field_values, parse_host, safe_text
 from ws_middleware.core.origins import parse_origin
 from ws_middleware.errors import HandshakeError
 from ws_middleware.options import Options
@@ -48,16 +48,29 @@ def prepare(request: Request, options: Options) -> Upgrade:
     """Check a request on a route's terms, and agree on subprotocol and extensions."""
     fields = request.head.fields
     key = check_request(request.head)
+    check_host(request, options)
     check_origin(request, options)
     subprotocol = choose_subprotocol(offered_subprotocols(fields), options.subprotocols)
     agreements = accept_offers(offered_extensions(fields), options.extensions)
     return Upgrade(subprotocol, agreements, upgrade_fields(key, subprotocol, agreements))
 
 
+def check_host(request: Request, options: Options) -> None:
+    """Check the Host field against the allow list; a name listed without a port has any."""
+    if options.hosts is None:
+        return
+    name, port = parse_host(request.host)
+    if not {(name, port), (name, None)} & set(map(parse_host, options.hosts)):
+        raise HandshakeError(
+            421, f"the host {safe_text(request.host)} is not served here (setting: hosts)"
+        )
+
+
 def check_origin(request: Request, options: Options) -> None:
     """Check the Origin field against the policy (RFC 6455 §10.2)."""
     origins = field_values(request.head.fields, "origin")
     if not origins:
+        _check_fetch_site(request, options)
         return
     if len(origins) > 1:
         raise HandshakeError(400, "the Origin field is there more than once")
@@ -69,4 +82,13 @@ def check_origin(request: Request, options: Options) -> None:
     if not allowed:
         raise HandshakeError(
             403, f"the origin {safe_text(origins[0])} may not connect (setting: origins)"
+        )
+
+
+def _check_fetch_site(request: Request, options: Options) -> None:
+    # Only browsers send Sec-Fetch-Site: one that leaves out Origin is still a browser.
+    site = request.headers.get("sec-fetch-site", "none")
+    if site not in ("none", "same-origin") and options.origins != "*":
+        raise HandshakeError(
+            403, f"a {safe_text(site)} request without an Origin may not connect (setting: origins)"
         )
