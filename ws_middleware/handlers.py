@@ -23,6 +23,7 @@ from ws_middleware.connection import Connection
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.messages import Data, Ping, Pong
 from ws_middleware.errors import ConnectionClosed
+from ws_middleware.socket_connection import SocketConnection
 
 __all__ = ["Handler", "HandlerLike", "check_handler", "run_handler"]
 
@@ -110,6 +111,26 @@ async def run_handler(
     await connection.close(code, reason)
 
 
+def run_blocking(
+    handler: HandlerLike, connection: SocketConnection, path_params: dict[str, Any]
+) -> None:
+    """Run a plain `def` handler in this thread, and close the connection behind it."""
+    code, reason = CloseCode.NORMAL, ""
+    try:
+        handler(connection, **path_params)
+    except ConnectionClosed:
+        pass
+    except Exception:
+        logger.exception("the handler of %a failed", connection.request.path)
+        code, reason = CloseCode.INTERNAL_ERROR, "internal error"
+    except BaseException:
+        # The server ends this thread, and may write into the socket: it must be shut by then.
+        connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
+        connection.abort()
+        raise
+    connection.close(code, reason)
+
+
 async def _call(
     handler: HandlerLike, connection: AsyncConnection, path_params: dict[str, Any]
 ) -> None:
@@ -121,6 +142,11 @@ async def _call(
     else:
         blocking = BridgedConnection(connection, asyncio.get_running_loop())
         await _run_in_thread(functools.partial(handler, blocking, **path_params))
+
+
+def is_blocking(handler: HandlerLike) -> bool:
+    """Tell whether a handler is a plain function, which takes a thread for itself."""
+    return _handler_class(handler) is None and not is_async(handler)
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -9,6 +9,8 @@ from ws_middleware.asgi.types import ASGIApp
 from ws_middleware.options import Options
 from ws_middleware.routing import Router
 from ws_middleware.server import ServerConfig, bind, serve
+from ws_middleware.wsgi.middleware import WSGIMiddleware
+from ws_middleware.wsgi.types import WSGIApp
 
 __all__ = ["WebSockets"]
 
@@ -33,6 +35,13 @@ class WebSockets(Router):
         `uvicorn --ws ws_middleware.asgi.uvicorn:WebSocketProtocol`.
         """
         return ASGIMiddleware(self, app)
+
+    def wsgi(self, app: WSGIApp | None = None, **settings: Any) -> WSGIMiddleware:
+        """Mount on a WSGI app, or be one; `settings` are those of `WSGIMiddleware`.
+
+        `app.wsgi_app = ws.wsgi(app.wsgi_app)` is all that a Flask app needs.
+        """
+        return WSGIMiddleware(self, app, **settings)
 
     def run(
         self,

@@ -6,6 +6,7 @@ Routing, authentication and logs all use the same `path`.
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
@@ -25,8 +26,9 @@ Address = tuple[Any, ...] | str | None
 class Request:
     """Hold the request that opened a connection.
 
-    `secure` tells whether the connection itself is encrypted, `scope` is the ASGI scope where
-    there is one, `path_params` what the route took from the path.
+    `secure` tells whether the connection itself is encrypted, `scope` is the ASGI scope and
+    `environ` the WSGI environ where there is one, `path_params` what the route took from the
+    path.
 
     >>> request = Request(RequestHead("GET", "/a%20b?x=1", "1.1", [("Host", "h")]))
     >>> request.path, request.query["x"], request.headers["host"]
@@ -40,13 +42,15 @@ class Request:
         remote_address: Address = None,
         secure: bool = False,
         root_path: str = "",
-        scope: dict[str, Any] | None = None,
+        scope: MutableMapping[str, Any] | None = None,
+        environ: dict[str, Any] | None = None,
     ) -> None:
         self.head = head
         self.remote_address = remote_address
         self.secure = secure
         self.root_path = root_path
         self.scope = scope
+        self.environ = environ
         self.path_params: dict[str, Any] = {}
 
     @property

@@ -1,0 +1,168 @@
+"""A blocking connection straight over its socket: no loop, no thread of its own.
+
+Whatever waits, waits in `SocketDriver`; the endpoint is only touched under its lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from ws_middleware.connection import Connection
+from ws_middleware.core.endpoint import State
+from ws_middleware.core.extensions import Agreement
+from ws_middleware.core.frames import CloseCode, Frame
+from ws_middleware.core.messages import Data, Fragment, Ping, Pong, Sendable, as_message
+from ws_middleware.errors import ConcurrencyError, ConnectionClosed
+from ws_middleware.request import Request
+from ws_middleware.socket_driver import SocketDriver
+
+__all__ = ["SocketConnection"]
+
+
+class SocketConnection(Connection):
+    """Be one open WebSocket connection over a socket, for threads or greenlets."""
+
+    __slots__ = ("_driver", "_fragmenter", "_receiving")
+
+    def __init__(
+        self,
+        driver: SocketDriver,
+        request: Request,
+        subprotocol: str | None = None,
+        agreements: Sequence[Agreement] = (),
+        identity: Any = None,
+    ) -> None:
+        super().__init__(driver.endpoint, request, subprotocol, agreements, identity)
+        self._driver = driver
+        self._receiving = False
+        self._fragmenter: object | None = None  # whoever sends a message in fragments
+
+    # --- receiving ---
+
+    def recv_item(self, timeout: float | None = None) -> Data | Ping | Pong:
+        """Receive the next message, ping or pong; pings and pongs only where observed."""
+        item: Data | Ping | Pong = self._next(self._endpoint.next_message, timeout)
+        return item
+
+    def recv_fragments(self) -> Iterator[Data]:
+        """Receive one message in pieces, as they arrive; pieces of text are whole characters."""
+        final = False
+        while not final:
+            piece = self._next(self._endpoint.next_fragment, None)
+            if isinstance(piece, Fragment):
+                final = piece.final
+                yield piece.data
+
+    def _next(self, take: Callable[[], Any], timeout: float | None) -> Any:
+        item: Any = None
+
+        def arrived() -> bool:
+            nonlocal item
+            item = take()
+            return item is not None
+
+        with self._receiver():
+            if not self._driver.wait(arrived, timeout):
+                raise TimeoutError(f"no message came within {timeout} s")
+        if isinstance(item, ConnectionClosed):
+            raise item
+        return item
+
+    @contextlib.contextmanager
+    def _receiver(self) -> Iterator[None]:
+        with self._driver.lock:
+            if self._receiving:
+                raise ConcurrencyError(
+                    "another thread is receiving from this connection; one at a time receives"
+                )
+            self._receiving = True
+        try:
+            yield
+        finally:
+            self._receiving = False
+
+    # --- sending ---
+
+    def send(self, message: Sendable | Iterable[Sendable]) -> None:
+        """Send a message; an iterable is sent as the fragments of one message."""
+        if isinstance(message, Iterable) and not isinstance(message, _WHOLE):
+            self._send_pieces(message)
+        else:
+            self._run(lambda: self._endpoint.send_message(message))
+
+    def _send_pieces(self, pieces: Iterable[Sendable]) -> None:
+        sender = object()
+        self._run(lambda: self._set_fragmenter(sender))
+        try:
+            previous: Sendable | None = None
+            for piece in pieces:
+                if previous is not None:
+                    self._send_piece(sender, previous, final=False)
+                previous = piece
+            if previous is None:
+                raise ValueError("an empty iterable makes no message")
+            self._send_piece(sender, previous, final=True)
+        except BaseException:
+            # The message cannot be completed: the peer must not take what follows for it.
+            if self._endpoint.is_fragmenting:
+                self.start_closing(CloseCode.INTERNAL_ERROR, "message not completed")
+            raise
+        finally:
+            self._driver.run(lambda: self._set_fragmenter(None))
+
+    def _set_fragmenter(self, sender: object | None) -> None:
+        self._fragmenter = sender
+
+    def _send_piece(self, sender: object, piece: Sendable, final: bool) -> None:
+        message = as_message(piece)
+        self._run(lambda: self._endpoint.send_fragment(message, final), sender)
+
+    def _run(self, action: Callable[[], None], sender: object | None = None) -> None:
+        """Send something that must not come between another one's fragments."""
+        self._driver.run(action, lambda: self._fragmenter is sender)
+
+    def send_frame(self, frame: Frame) -> None:
+        """Send one frame exactly as it is: any bits, past the extensions."""
+        self._run(lambda: self._endpoint.send_frame(frame))
+
+    def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:
+        """Send a ping and wait for its pong; returns the latency in seconds."""
+        payload = os.urandom(4) if payload is None else payload
+        pings = self._driver.pings
+        pings[payload] = None
+        try:
+            self._driver.run(lambda: self._endpoint.ping(payload, time.monotonic()))
+            answered = self._driver.wait(lambda: pings[payload] is not None, timeout)
+        finally:
+            latency = pings.pop(payload)
+        if latency is not None:
+            return latency
+        if answered or self._endpoint.state is State.CLOSED:
+            raise self._endpoint.closed
+        raise TimeoutError(f"no pong came within {timeout} s")
+
+    def pong(self, payload: bytes = b"") -> None:
+        """Send a pong that nobody asked for (RFC 6455 §5.5.3)."""
+        self._driver.run(lambda: self._endpoint.pong(payload))
+
+    # --- closing ---
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Close the connection, and wait until it is closed."""
+        self.start_closing(code, reason)
+        self._driver.wait(lambda: self._driver.is_over)
+
+    def start_closing(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Start to close the connection without waiting for the peer."""
+        self._driver.run(lambda: self._endpoint.close(code, reason))
+
+    def abort(self) -> None:
+        """Drop the connection at once, without a closing handshake."""
+        self._driver.run(self._endpoint.abort)
+
+
+_WHOLE = (str, bytes, bytearray, memoryview)

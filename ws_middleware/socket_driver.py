@@ -1,0 +1,312 @@
+"""The blocking driver: it moves bytes and time between a socket and an endpoint.
+
+Rule 1: one lock guards it, and nobody waits while holding it. Rule 2: of those who wait for
+one direction of the socket one leads, the others wait for the leader's word. Rule 3: only the
+leader reads; while there is none, an attendant of the process looks in now and then.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+
+from ws_middleware.core.endpoint import Endpoint
+from ws_middleware.options import Options
+from ws_middleware.stream import Stream
+from ws_middleware.waiting import Event, Waiting, waiting_for
+
+__all__ = ["SocketDriver"]
+
+#: How often the attendant looks after connections nobody waits for, in seconds.
+ROUND_TIME = 0.5
+#: How many blocks are read in one go.
+BLOCKS = 4
+
+
+class _Turn:
+    """Say whether somebody leads in one direction, and who waits for him."""
+
+    __slots__ = ("others", "taken")
+
+    def __init__(self) -> None:
+        self.taken = False
+        self.others: list[Event] = []
+
+    def take(self) -> bool:
+        """Lead, if nobody does."""
+        if self.taken:
+            return False
+        self.taken = True
+        return True
+
+    def tell(self) -> None:
+        """Let the others look again."""
+        others, self.others = self.others, []
+        for event in others:
+            event.set()
+
+
+class SocketDriver:
+    """Drive an endpoint over a socket, for threads or greenlets that block."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        stream: Stream,
+        options: Options,
+        *,
+        preface: bytes = b"",
+        leftover: bytes = b"",
+    ) -> None:
+        self.endpoint = endpoint
+        self.lock = threading.Lock()
+        self._stream = stream
+        self._waiting = waiting_for(stream.sock)
+        self._close_timeout = options.close_timeout
+        self._unsent: deque[memoryview] = deque()
+        self._sent = 0  # bytes taken by the socket, of all
+        self._queued = 0  # bytes given to it, of all
+        self._reading = _Turn()
+        self._writing = _Turn()
+        self._ended = False  # the peer's stream
+        self._half_closed = False
+        self._give_up_at: float | None = None
+        #: Pings that somebody waits for, by payload: their latency in seconds once answered.
+        self.pings: dict[bytes, float | None] = {}
+        self._queue(preface)
+        if leftover:
+            endpoint.receive_data(leftover, time.monotonic())
+        with self.lock:
+            self._settle(time.monotonic())
+        _attend(self, self._waiting)
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing more will be moved."""
+        return self.endpoint.is_over and not self._unsent
+
+    # --- what the connection calls ---
+
+    def wait(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Read until `done`, which is called under the lock; False after `timeout` seconds."""
+        return self._wait(self._reading, done, timeout)
+
+    def run(self, action: Callable[[], None], allowed: Callable[[], bool] = lambda: True) -> None:
+        """Do something to the endpoint, and wait until the socket took what that sends.
+
+        It is done under the lock, once it is `allowed`; `ConnectionClosed` if it never is.
+        """
+        goal: int | None = None
+
+        def is_sent() -> bool:
+            nonlocal goal
+            if goal is None and allowed():
+                action()
+                self._gather()
+                goal = self._queued
+                self._settle(time.monotonic())
+            return goal is not None and (self._sent >= goal or self.is_over)
+
+        with self.lock:
+            if is_sent():
+                return
+        if not self._wait(self._writing, is_sent, None) and goal is None:
+            raise self.endpoint.closed
+
+    def attend(self) -> None:
+        """Look after the connection while nobody waits for input."""
+        with self.lock:
+            if not self._reading.taken and not self.is_over:
+                self._read(time.monotonic())
+                self._settle(time.monotonic())
+
+    # --- waiting ---
+
+    def _wait(self, turn: _Turn, done: Callable[[], bool], timeout: float | None) -> bool:
+        limit = None if timeout is None else time.monotonic() + timeout
+        leads = looked = False
+        try:
+            while True:
+                with self.lock:
+                    leads = leads or turn.take()
+                    now = time.monotonic()
+                    if looked and leads and turn is self._reading:
+                        self._read(now)
+                    self._settle(now)
+                    if done():
+                        return True
+                    if self.is_over or (limit is not None and now >= limit):
+                        return False
+                    pause = self._pause(now, limit)
+                    read, write = self._interest(turn)
+                    event = None if leads and (read or write) else self._join(turn)
+                if event is not None:
+                    event.wait(pause)
+                elif not self._stream.has_pending:
+                    self._waiting.wait_for_socket(
+                        self._stream.sock, read=read, write=write, timeout=pause
+                    )
+                looked = True
+        finally:
+            if leads:
+                with self.lock:
+                    turn.taken = False
+                    turn.tell()
+                    self._release()
+
+    def _join(self, turn: _Turn) -> Event:
+        event = self._waiting.make_event()
+        turn.others.append(event)
+        return event
+
+    def _interest(self, turn: _Turn) -> tuple[bool, bool]:
+        """Tell which directions of the socket are worth waiting for."""
+        stream = self._stream
+        if turn is self._writing:
+            return stream.wants_read, bool(self._unsent)
+        reads = not self._ended and not self.endpoint.is_full
+        return reads, stream.wants_write or (bool(self._unsent) and not self._writing.taken)
+
+    def _pause(self, now: float, limit: float | None) -> float | None:
+        """Tell how long to wait at the most."""
+        times = (limit, self.endpoint.next_deadline(now), self._give_up_at)
+        earliest = min((at for at in times if at is not None), default=None)
+        return None if earliest is None else max(0.0, earliest - now)
+
+    # --- moving, under the lock ---
+
+    def _read(self, now: float) -> None:
+        endpoint = self.endpoint
+        for _ in range(BLOCKS):
+            if self._ended or endpoint.is_full:
+                return
+            try:
+                data = self._stream.receive()
+            except OSError as error:
+                self._lose(error)
+                return
+            if data is None:
+                return
+            self._ended = not data
+            endpoint.receive_data(data, now)
+
+    def _settle(self, now: float) -> None:
+        """Carry out what the endpoint wants: write, ring in time, end."""
+        endpoint = self.endpoint
+        deadline = endpoint.next_deadline(now)
+        if deadline is not None and now >= deadline:
+            endpoint.handle_timeout(now)
+        if not self._unsent:
+            self._gather()
+        self._write(now)
+        for payload, latency in endpoint.acknowledged:
+            if payload in self.pings:
+                self.pings[payload] = latency
+        endpoint.acknowledged.clear()
+        if endpoint.wants_half_close or endpoint.is_over:
+            self._wind_up(now)
+        self._reading.tell()
+        self._writing.tell()
+
+    def _gather(self) -> None:
+        self._queue(self.endpoint.data_to_send())
+
+    def _queue(self, data: bytes) -> None:
+        if data:
+            self._unsent.append(memoryview(data))
+            self._queued += len(data)
+
+    def _write(self, now: float) -> None:
+        endpoint, unsent = self.endpoint, self._unsent
+        while unsent:
+            data = unsent[0]
+            try:
+                taken = self._stream.send(data)
+            except OSError as error:
+                self._lose(error)
+                return
+            self._sent += taken
+            if taken < len(data):
+                unsent[0] = data[taken:]
+            else:
+                unsent.popleft()
+            if endpoint.write_blocked and taken:
+                endpoint.write_progressed(now)
+            if not taken:
+                break
+        endpoint.write_blocked = bool(unsent)
+
+    def _lose(self, error: OSError) -> None:
+        self.endpoint.lose(f"the connection was lost: {error}")
+        self._unsent.clear()
+
+    def _wind_up(self, now: float) -> None:
+        """End our half of the stream, or the whole."""
+        endpoint = self.endpoint
+        if endpoint.wants_abort:
+            self._unsent.clear()
+        if self._unsent and endpoint.is_over:
+            # What is written still has to leave; a peer that does not take it loses it.
+            self._give_up_at = self._give_up_at or now + self._close_timeout
+            if now >= self._give_up_at:
+                self._unsent.clear()
+        if self._unsent:
+            return
+        if endpoint.is_over:
+            self._release()
+        elif not self._half_closed:
+            self._half_closed = True
+            self._stream.end_writing()
+
+    def _release(self) -> None:
+        """Let go of the socket, once nobody waits for it any more."""
+        stream = self._stream
+        if stream.is_closed or not self.is_over:
+            return
+        stream.shut_down()
+        if not self._reading.taken and not self._writing.taken:
+            stream.close()
+
+
+class _Attendant:
+    """Look after connections whose handlers are busy elsewhere."""
+
+    def __init__(self) -> None:
+        self._drivers: weakref.WeakSet[SocketDriver] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._started = False
+
+    def add(self, driver: SocketDriver, waiting: Waiting) -> None:
+        with self._lock:
+            self._drivers.add(driver)
+            starts, self._started = not self._started, True
+        if starts:
+            waiting.spawn(lambda: self._work(waiting), "ws_middleware attendant")
+
+    def _work(self, waiting: Waiting) -> None:
+        while self._has_work():
+            waiting.make_event().wait(ROUND_TIME)
+            with self._lock:
+                drivers = list(self._drivers)
+            for driver in drivers:
+                driver.attend()
+                if driver.is_over:
+                    self._drivers.discard(driver)
+
+    def _has_work(self) -> bool:
+        with self._lock:
+            self._started = bool(self._drivers)
+            return self._started
+
+
+_attendants: dict[object, _Attendant] = {}
+
+
+def _attend(driver: SocketDriver, waiting: Waiting) -> None:
+    # Greenlets belong to their thread's hub, and nothing of it survives a fork.
+    key = (os.getpid(), threading.get_ident() if waiting.is_cooperative else None)
+    _attendants.setdefault(key, _Attendant()).add(driver, waiting)

@@ -1,0 +1,84 @@
+"""A connected socket as a stream that never blocks: plain or TLS, owned or borrowed.
+
+`receive` gives b"" at the end and None while there is nothing; `send` tells how much was
+taken. A borrowed socket is never closed: its lender does that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+
+__all__ = ["BLOCK", "Stream"]
+
+#: How many bytes are read at once.
+BLOCK = 65_536
+
+
+class Stream:
+    """Move bytes through one socket."""
+
+    __slots__ = ("_borrowed", "_timeout", "is_closed", "sock", "wants_read", "wants_write")
+
+    def __init__(self, sock: socket.socket, *, borrowed: bool = False) -> None:
+        self.sock = sock
+        self._borrowed = borrowed
+        self._timeout = sock.gettimeout()
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):  # a Unix socket has no such delay
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.is_closed = False
+        #: What TLS waits for before it goes on, beside what was asked of it.
+        self.wants_read = False
+        self.wants_write = False
+
+    @property
+    def has_pending(self) -> bool:
+        """Tell whether TLS holds bytes that the socket does not show."""
+        return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
+
+    def receive(self) -> bytes | None:
+        """Read what is there; `OSError` where the connection was lost."""
+        self.wants_write = False
+        try:
+            return self.sock.recv(BLOCK)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except ssl.SSLWantWriteError:
+            self.wants_write = True
+            return None
+
+    def send(self, data: memoryview) -> int:
+        """Write what goes; `OSError` where the connection was lost."""
+        self.wants_read = False
+        try:
+            return self.sock.send(data)
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            return 0
+        except ssl.SSLWantReadError:
+            self.wants_read = True
+            return 0
+
+    def end_writing(self) -> None:
+        """End our half of the stream (RFC 6455 §7.1.1), over TLS with a close_notify."""
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(self.sock, ssl.SSLSocket):
+                self.sock.unwrap()
+            else:
+                self.sock.shutdown(socket.SHUT_WR)
+
+    def shut_down(self) -> None:
+        """End both halves; whoever waits for the socket is woken."""
+        with contextlib.suppress(OSError):
+            # Not the method of an SSLSocket: that would forget TLS under a reader's feet.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Release the socket; a borrowed one goes back to its lender as it came."""
+        self.is_closed = True
+        with contextlib.suppress(OSError):
+            if self._borrowed:
+                self.sock.settimeout(self._timeout)
+            else:
+                self.sock.close()

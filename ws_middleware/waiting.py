@@ -1,0 +1,165 @@
+"""How a thread or a greenlet waits: for a socket, and for another one's word.
+
+Rule 1: nothing else in this package blocks. Rule 2: a socket of gevent or eventlet gets its
+own way of waiting, whether anything was patched or not. Times are durations in seconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import select
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+__all__ = ["Event", "Waiting", "waiting_for"]
+
+
+class Event(Protocol):
+    """Be something one can wait for, once."""
+
+    def set(self) -> object:
+        """Let those who wait go on."""
+
+    def wait(self, timeout: float | None = None) -> object:
+        """Wait for it."""
+
+
+class Waiting(Protocol):
+    """Be one way of waiting."""
+
+    #: Whether others run on while one waits, in the same thread.
+    is_cooperative: bool
+
+    def wait_for_socket(
+        self, sock: socket.socket, *, read: bool, write: bool, timeout: float | None
+    ) -> None:
+        """Wait until the socket can be read or written, or has failed."""
+
+    def make_event(self) -> Event:
+        """Make an event that waits in this way."""
+
+    def spawn(self, work: Callable[[], None], name: str) -> None:
+        """Run `work` beside the caller, until it returns or the process ends."""
+
+
+class ThreadWaiting:
+    """Wait as a thread does."""
+
+    is_cooperative = False
+
+    def wait_for_socket(
+        self, sock: socket.socket, *, read: bool, write: bool, timeout: float | None
+    ) -> None:
+        """Wait in a selector, which takes descriptors of any number."""
+        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
+        if _poll is None:
+            with selectors.DefaultSelector() as selector:
+                selector.register(sock, events)
+                selector.select(timeout)
+            return
+        poller = _poll()
+        poller.register(
+            sock.fileno(), (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
+        )
+        poller.poll(None if timeout is None else max(0.0, timeout) * 1000)
+
+    def make_event(self) -> Event:
+        """Make an event for threads."""
+        return threading.Event()
+
+    def spawn(self, work: Callable[[], None], name: str) -> None:
+        """Run `work` in a thread that does not keep the process alive."""
+        threading.Thread(target=work, name=name, daemon=True).start()
+
+
+_poll: Callable[[], Any] | None = getattr(select, "poll", None)
+
+
+class GeventWaiting:
+    """Wait as a greenlet of gevent does."""
+
+    is_cooperative = True
+
+    def __init__(self) -> None:
+        self._gevent = importlib.import_module("gevent")
+        self._select = importlib.import_module("gevent.select")
+        self._event = importlib.import_module("gevent.event")
+
+    def wait_for_socket(
+        self, sock: socket.socket, *, read: bool, write: bool, timeout: float | None
+    ) -> None:
+        """Wait in gevent's hub."""
+        poller = self._select.poll()
+        poller.register(
+            sock.fileno(), (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
+        )
+        poller.poll(None if timeout is None else max(0.0, timeout) * 1000)
+
+    def make_event(self) -> Event:
+        """Make an event for greenlets."""
+        event: Event = self._event.Event()
+        return event
+
+    def spawn(self, work: Callable[[], None], name: str) -> None:
+        """Run `work` in a greenlet."""
+        self._gevent.spawn(work)
+
+
+class EventletWaiting:
+    """Wait as a green thread of eventlet does."""
+
+    is_cooperative = True
+
+    def __init__(self) -> None:
+        self._eventlet = importlib.import_module("eventlet")
+        self._select = importlib.import_module("eventlet.green.select")
+
+    def wait_for_socket(
+        self, sock: socket.socket, *, read: bool, write: bool, timeout: float | None
+    ) -> None:
+        """Wait in eventlet's hub."""
+        number = sock.fileno()
+        reading, writing = [number] if read else [], [number] if write else []
+        self._select.select(reading, writing, [], timeout)
+
+    def make_event(self) -> Event:
+        """Make an event for green threads."""
+        return _EventletEvent(self._eventlet)
+
+    def spawn(self, work: Callable[[], None], name: str) -> None:
+        """Run `work` in a green thread."""
+        self._eventlet.spawn_n(work)
+
+
+class _EventletEvent:
+    """Be what eventlet's own event is not: one that can be waited for with a time-out."""
+
+    def __init__(self, eventlet: Any) -> None:
+        self._timeout = eventlet.Timeout
+        self._event = eventlet.event.Event()
+
+    def set(self) -> None:
+        if not self._event.ready():
+            self._event.send()
+
+    def wait(self, timeout: float | None = None) -> None:
+        with self._timeout(timeout, False):
+            self._event.wait()
+
+
+_KINDS: dict[str, Callable[[], Waiting]] = {
+    "gevent": GeventWaiting,
+    "eventlet": EventletWaiting,
+}
+_made: dict[str, Waiting] = {}
+
+
+def waiting_for(sock: object) -> Waiting:
+    """Choose the way of waiting that a socket's class asks for."""
+    library = type(sock).__module__.partition(".")[0]
+    if library not in _made:
+        _made[library] = _KINDS.get(library, ThreadWaiting)()
+    return _made[library]

@@ -1,0 +1,85 @@
+"""A request as WSGI tells of it, made into one that our checks can trust.
+
+Servers join, drop and rename header lines and some misreport the version. What they may have
+glued together is taken apart again, so that a doubled field is still refused.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote
+
+from ws_middleware.core.handshake import RequestHead
+from ws_middleware.request import Address, Request
+from ws_middleware.wsgi.types import Environ
+
+__all__ = ["make_request"]
+
+#: Fields that stand once in a request and hold no comma: one means that lines were joined.
+_SINGLE = frozenset({"host", "origin", "content-length", "sec-websocket-version"})
+#: What a path may hold unquoted (RFC 3986 §3.3).
+_PATH_SAFE = "/!$&'()*+,;=:@~"
+
+
+def make_request(environ: Environ) -> Request:
+    """Make a request of a WSGI environ.
+
+    >>> environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1", "PATH_INFO": "/a b"}
+    >>> make_request(environ).target
+    '/a%20b'
+    """
+    head = RequestHead(
+        environ.get("REQUEST_METHOD", ""), _target(environ), _version(environ), _fields(environ)
+    )
+    return Request(
+        head,
+        remote_address=_address(environ),
+        secure=environ.get("wsgi.url_scheme") == "https",
+        root_path=_decoded(environ.get("SCRIPT_NAME", "")).rstrip("/"),
+        environ=environ,
+    )
+
+
+def _decoded(text: str) -> str:
+    """Undo PEP 3333's way to put bytes into a str."""
+    return text.encode("latin-1").decode("utf-8", "replace")
+
+
+def _target(environ: Environ) -> str:
+    """Give the request target as it was sent, where it names the path that the app sees."""
+    path = _decoded(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")) or "/"
+    sent: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+    if sent.startswith("/") and unquote(sent.partition("?")[0]) == path:
+        return sent
+    query = environ.get("QUERY_STRING", "")
+    return quote(path, safe=_PATH_SAFE) + (f"?{query}" if query else "")
+
+
+def _version(environ: Environ) -> str:
+    if "eventlet.input" in environ:
+        # eventlet reports HTTP/1.0 whatever was sent; HTTP/1.0 knows no Upgrade (RFC 9110
+        # §7.8), and no client of today sends one with it.
+        return "1.1"
+    name, _, version = str(environ.get("SERVER_PROTOCOL", "")).partition("/")
+    return version if name == "HTTP" else ""
+
+
+def _fields(environ: Environ) -> list[tuple[str, str]]:
+    fields: list[tuple[str, str]] = []
+    for key, value in environ.items():
+        if key.startswith("HTTP_"):
+            name = key[5:].replace("_", "-").lower()
+        elif key in ("CONTENT_LENGTH", "CONTENT_TYPE") and value:
+            name = key.replace("_", "-").lower()
+        else:
+            continue
+        lines = str(value).split(",") if name in _SINGLE else [str(value)]
+        fields += [(name, line.strip(" \t")) for line in lines]
+    return fields
+
+
+def _address(environ: Environ) -> Address:
+    host = environ.get("REMOTE_ADDR")
+    if not host:
+        return None
+    port = str(environ.get("REMOTE_PORT") or "")
+    return (host, int(port)) if port.isascii() and port.isdigit() else (host, 0)

@@ -1,0 +1,85 @@
+"""What it takes to get a socket from a WSGI server, and to give the request back.
+
+A hijacker knows one family of servers by three verbs: `detect` one by its environ, `take` its
+socket with the bytes read ahead, `finish` the call so that nothing is written or logged
+wrong. `take` raises `HandshakeError` while nothing was taken yet.
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+import socket
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
+
+from ws_middleware.waiting import waiting_for
+from ws_middleware.wsgi.types import Environ, StartResponse
+
+__all__ = ["Hijacker", "Taken", "can_park", "read_ahead", "swap"]
+
+
+class Taken(NamedTuple):
+    """Hold a server's socket, and the bytes that were read behind the request."""
+
+    sock: socket.socket
+    leftover: bytes
+
+
+class Hijacker(abc.ABC):
+    """Be the way to the sockets of one family of servers."""
+
+    #: The server's name, for people.
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def detect(self, environ: Environ) -> bool:
+        """Tell whether this is such a server's request; by what is there, not by names."""
+
+    @abc.abstractmethod
+    def take(self, environ: Environ) -> Taken:
+        """Take the socket and what was read ahead; nothing is written to it before."""
+
+    def finish(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """End the call: the server sends its response into a socket that is shut or swapped.
+
+        The server believes that it answered an ordinary, empty 101, and logs that.
+        """
+        start_response("101 Switching Protocols", [])
+        return []
+
+
+def can_park(sock: Any) -> bool:
+    """Tell whether a socket can leave the server's thread: plain, and not a greenlet's."""
+    is_plain = os.name == "posix" and type(sock) is socket.socket
+    return is_plain and not waiting_for(sock).is_cooperative
+
+
+def swap(sock: socket.socket) -> socket.socket:
+    """Put a dead end in the place of the server's socket; returns the living one.
+
+    The server keeps its object and its descriptor. What it writes fails as if the peer had
+    gone, what it reads has ended.
+    """
+    number = sock.fileno()
+    living = socket.socket(fileno=os.dup(number))
+    dead, other = socket.socketpair()
+    other.close()
+    dead.setblocking(os.get_blocking(number))
+    os.dup2(dead.fileno(), number, inheritable=False)
+    dead.close()
+    return living
+
+
+def read_ahead(reader: Any, sock: socket.socket) -> bytes:
+    """Take the bytes that a `BufferedReader` over a socket holds already."""
+    timeout = sock.gettimeout()
+    sock.setblocking(False)
+    try:
+        # With an empty buffer `peek` reads once from the socket, which must not block.
+        held = reader.peek(1)
+        return reader.read(len(held)) if held else b""
+    except OSError:
+        return b""  # nothing there, as TLS and green sockets say it
+    finally:
+        sock.settimeout(timeout)

@@ -1,0 +1,119 @@
+"""The WSGI middleware: our routes leave the server's worker, everything else stays.
+
+Whatever can be refused is refused through the server's own response; only then is the socket
+taken. The call returns as soon as the connection is parked, or when an in-place handler ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+
+from ws_middleware.core.handshake import is_attempt
+from ws_middleware.errors import HandshakeError
+from ws_middleware.handlers import is_blocking
+from ws_middleware.logs import handshake_refused
+from ws_middleware.request import Request
+from ws_middleware.routing import Route, Router
+from ws_middleware.upgrade import Upgrade, find_route, prepare
+from ws_middleware.wsgi.environ import make_request
+from ws_middleware.wsgi.hijack import Hijacker, Taken, can_park, swap
+from ws_middleware.wsgi.parking import HandlerThreads, parking
+from ws_middleware.wsgi.servers import find_hijacker
+from ws_middleware.wsgi.serving import Serving
+from ws_middleware.wsgi.types import Environ, StartResponse, WSGIApp
+
+__all__ = ["WSGIMiddleware"]
+
+
+class WSGIMiddleware:
+    """Answer a router's WebSockets; pass everything else to `app`, if there is one.
+
+    `park=False` serves every connection in the server's own thread. At most `max_threads`
+    plain `def` handlers run at once, `max_waiting` more wait for their turn; beyond, 503.
+    `hijackers` know further servers.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        app: WSGIApp | None = None,
+        *,
+        park: bool = True,
+        max_threads: int = 1000,
+        max_waiting: int = 100,
+        hijackers: Sequence[Hijacker] = (),
+    ) -> None:
+        self.router = router
+        self.app = app
+        self._park = park
+        self._max_threads = max_threads
+        self._threads = HandlerThreads(max_threads, max_waiting)
+        self._hijackers = tuple(hijackers)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        request = make_request(environ)
+        try:
+            route = find_route(self.router, request)
+            if not is_attempt(request.head):
+                raise HandshakeError(400, "this path is a WebSocket")
+        except HandshakeError as error:
+            if self.app is not None:
+                return self.app(environ, start_response)
+            return _respond(error, start_response)
+        try:
+            hijacker = self._upgrade(environ, request, route)
+        except HandshakeError as error:
+            handshake_refused(request.remote_address, request.target, error)
+            return _respond(error, start_response)
+        return hijacker.finish(environ, start_response)
+
+    def _upgrade(self, environ: Environ, request: Request, route: Route) -> Hijacker:
+        """Take the socket and serve it, or see to it that it is served."""
+        upgrade = prepare(request, route.options)
+        hijacker = find_hijacker(environ, self._hijackers)
+        if is_blocking(route.handler):
+            self._serve_blocking(hijacker, environ, request, route, upgrade)
+        else:
+            taken = hijacker.take(environ)
+            serving = Serving(request, route, upgrade, _parked(taken))
+            parking().start(serving.on_loop)
+        return hijacker
+
+    def _serve_blocking(
+        self,
+        hijacker: Hijacker,
+        environ: Environ,
+        request: Request,
+        route: Route,
+        upgrade: Upgrade,
+    ) -> None:
+        if not self._threads.reserve():
+            raise HandshakeError(
+                503, f"max_threads={self._max_threads} handlers are running", [("Retry-After", "5")]
+            )
+        try:
+            taken = hijacker.take(environ)
+        except BaseException:
+            self._threads.give_back()
+            raise
+        if self._park and can_park(taken.sock):
+            self._threads.run(Serving(request, route, upgrade, _parked(taken)).in_thread)
+        else:
+            self._threads.give_back()
+            Serving(request, route, upgrade, taken).in_thread(borrowed=True)
+
+
+def _parked(taken: Taken) -> Taken:
+    return Taken(swap(taken.sock), taken.leftover)
+
+
+def _respond(error: HandshakeError, start_response: StartResponse) -> Iterable[bytes]:
+    """Refuse through the server; PEP 3333 leaves hop-by-hop fields such as Upgrade to it."""
+    status = 400 if error.status == HTTPStatus.UPGRADE_REQUIRED else error.status
+    body = (error.reason + "\n").encode()
+    fields = [field for field in error.headers if field[0].lower() not in ("upgrade", "connection")]
+    fields += [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start_response(f"{status} {HTTPStatus(status).phrase}", fields)
+    return [body]

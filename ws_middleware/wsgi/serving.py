@@ -1,0 +1,114 @@
+"""How a hijacked socket is served: on the background loop, in a thread of ours, or in place.
+
+The 101 is the first thing that is written to it, and by whoever writes everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ws_middleware.aio import AsyncConnection
+from ws_middleware.core.endpoint import Endpoint
+from ws_middleware.core.handshake import encode_response
+from ws_middleware.driver import StreamDriver
+from ws_middleware.handlers import observes_control, run_blocking, run_handler
+from ws_middleware.info import ConnectionInfo
+from ws_middleware.logs import connection_finished
+from ws_middleware.request import Request
+from ws_middleware.routing import Route
+from ws_middleware.socket_connection import SocketConnection
+from ws_middleware.socket_driver import SocketDriver
+from ws_middleware.stream import Stream
+from ws_middleware.upgrade import Upgrade
+from ws_middleware.wsgi.hijack import Taken
+from ws_middleware.wsgi.parking import parking
+
+__all__ = ["Serving"]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Hold all it takes to serve one connection."""
+
+    request: Request
+    route: Route
+    upgrade: Upgrade
+    taken: Taken
+
+    async def on_loop(self) -> None:
+        """Serve on the running loop, from the 101 to the end of the handler."""
+        arrival = _Arrival(self)
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: arrival, self.taken.sock)
+        await run_handler(self.route.handler, arrival.connection, self.request.path_params)
+
+    def in_thread(self, *, borrowed: bool = False) -> None:
+        """Serve in the calling thread or greenlet, from the 101 to the end of the handler."""
+        now = time.monotonic()
+        driver = SocketDriver(
+            self.make_endpoint(now),
+            Stream(self.taken.sock, borrowed=borrowed),
+            self.route.options,
+            preface=self.response,
+            leftover=self.taken.leftover,
+        )
+        connection = SocketConnection(driver, *self.terms)
+        parking().enter(connection, on_loop=False)
+        try:
+            run_blocking(self.route.handler, connection, self.request.path_params)
+        finally:
+            self.end(connection, time.monotonic() - now)
+
+    @property
+    def response(self) -> bytes:
+        """Give the response that accepts the handshake."""
+        return encode_response(101, self.upgrade.fields)
+
+    @property
+    def terms(self) -> tuple[Any, ...]:
+        """Give what a connection knows of its handshake."""
+        return self.request, self.upgrade.subprotocol, self.upgrade.agreements
+
+    def make_endpoint(self, now: float) -> Endpoint:
+        """Make the endpoint of the connection that begins now."""
+        return Endpoint(
+            "server",
+            self.route.options,
+            [agreement.activate("server") for agreement in self.upgrade.agreements],
+            now=now,
+            observe_control=observes_control(self.route.handler),
+        )
+
+    def end(self, connection: AsyncConnection | SocketConnection, duration: float) -> None:
+        """Note the end of the connection."""
+        parking().leave(connection)
+        info: ConnectionInfo = connection
+        connection_finished(info, info.endpoint, duration)
+
+
+class _Arrival(asyncio.Protocol):
+    """Begin to speak on a transport as soon as there is one."""
+
+    connection: AsyncConnection
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._loop = asyncio.get_running_loop()
+        self._opened_at = self._loop.time()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the 101, and make the connection."""
+        serving = self._serving
+        stream = cast(asyncio.Transport, transport)  # uvloop's is not one by class
+        stream.write(serving.response)
+        endpoint = serving.make_endpoint(self._loop.time())
+        driver = StreamDriver(endpoint, stream, serving.route.options, self._on_lost)
+        self.connection = AsyncConnection(driver, *serving.terms)
+        parking().enter(self.connection, on_loop=True)
+        driver.start(serving.taken.leftover)
+
+    def _on_lost(self, exc: Exception | None) -> None:
+        self._serving.end(self.connection, self._loop.time() - self._opened_at)
