@@ -17,7 +17,7 @@ from collections.abc import Callable
 from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.options import Options
 from ws_middleware.stream import Stream
-from ws_middleware.waiting import Event, Waiting, waiting_for
+from ws_middleware.waiting import Event, Interest, Waiting, waiting_for
 
 __all__ = ["SocketDriver"]
 
@@ -142,14 +142,13 @@ class SocketDriver:
                     if self.is_over or (limit is not None and now >= limit):
                         return False
                     pause = self._pause(now, limit)
-                    read, write = self._interest(turn)
-                    event = None if leads and (read or write) else self._join(turn)
+                    interest = self._interest(turn)
+                    waits_for_socket = leads and (interest.read or interest.write)
+                    event = None if waits_for_socket else self._join(turn)
                 if event is not None:
                     event.wait(pause)
                 elif not self._stream.has_pending:
-                    self._waiting.wait_for_socket(
-                        self._stream.sock, read=read, write=write, timeout=pause
-                    )
+                    self._waiting.wait_for(interest, timeout=pause)
                 looked = True
         finally:
             if leads:
@@ -163,13 +162,14 @@ class SocketDriver:
         turn.others.append(event)
         return event
 
-    def _interest(self, turn: _Turn) -> tuple[bool, bool]:
-        """Tell which directions of the socket are worth waiting for."""
-        stream = self._stream
+    def _interest(self, turn: _Turn) -> Interest:
+        """Tell what is worth waiting for at the socket."""
+        stream, unsent = self._stream, bool(self._unsent)
         if turn is self._writing:
-            return stream.wants_read, bool(self._unsent)
+            return Interest(stream.sock, stream.wants_read, unsent)
         reads = not self._ended and not self.endpoint.is_full
-        return reads, stream.wants_write or (bool(self._unsent) and not self._writing.taken)
+        writes = stream.wants_write or (unsent and not self._writing.taken)
+        return Interest(stream.sock, reads, writes)
 
     def _pause(self, now: float, limit: float | None) -> float | None:
         """Tell how long to wait at the most."""

@@ -19,11 +19,20 @@ BLOCK = 65_536
 class Stream:
     """Move bytes through one socket."""
 
-    __slots__ = ("_borrowed", "_timeout", "is_closed", "sock", "wants_read", "wants_write")
+    __slots__ = (
+        "_borrowed",
+        "_is_tls",
+        "_timeout",
+        "is_closed",
+        "sock",
+        "wants_read",
+        "wants_write",
+    )
 
     def __init__(self, sock: socket.socket, *, borrowed: bool = False) -> None:
         self.sock = sock
         self._borrowed = borrowed
+        self._is_tls = hasattr(sock, "pending")  # gevent's is not an ssl.SSLSocket
         self._timeout = sock.gettimeout()
         sock.setblocking(False)
         with contextlib.suppress(OSError):  # a Unix socket has no such delay
@@ -36,7 +45,7 @@ class Stream:
     @property
     def has_pending(self) -> bool:
         """Tell whether TLS holds bytes that the socket does not show."""
-        return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
+        return self._is_tls and self.sock.pending() > 0  # type: ignore[attr-defined]
 
     def receive(self) -> bytes | None:
         """Read what is there; `OSError` where the connection was lost."""
@@ -63,16 +72,15 @@ class Stream:
     def end_writing(self) -> None:
         """End our half of the stream (RFC 6455 §7.1.1), over TLS with a close_notify."""
         with contextlib.suppress(OSError, ValueError):
-            if isinstance(self.sock, ssl.SSLSocket):
-                self.sock.unwrap()
+            if self._is_tls:
+                self.sock.unwrap()  # type: ignore[attr-defined]
             else:
                 self.sock.shutdown(socket.SHUT_WR)
 
     def shut_down(self) -> None:
         """End both halves; whoever waits for the socket is woken."""
         with contextlib.suppress(OSError):
-            # Not the method of an SSLSocket: that would forget TLS under a reader's feet.
-            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Release the socket; a borrowed one goes back to its lender as it came."""

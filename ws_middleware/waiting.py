@@ -11,10 +11,18 @@ import select
 import selectors
 import socket
 import threading
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Event", "Waiting", "waiting_for"]
+__all__ = ["Event", "Interest", "Waiting", "waiting_for"]
+
+
+class Interest(NamedTuple):
+    """Say what is waited for at a socket."""
+
+    sock: socket.socket
+    read: bool
+    write: bool
 
 
 class Event(Protocol):
@@ -33,10 +41,8 @@ class Waiting(Protocol):
     #: Whether others run on while one waits, in the same thread.
     is_cooperative: bool
 
-    def wait_for_socket(
-        self, sock: socket.socket, *, read: bool, write: bool, timeout: float | None
-    ) -> None:
-        """Wait until the socket can be read or written, or has failed."""
+    def wait_for(self, *interests: Interest, timeout: float | None) -> None:
+        """Wait until one of the sockets can be read or written as wanted, or has failed."""
 
     def make_event(self) -> Event:
         """Make an event that waits in this way."""
@@ -50,21 +56,15 @@ class ThreadWaiting:
 
     is_cooperative = False
 
-    def wait_for_socket(
-        self, sock: socket.socket, *, read: bool, write: bool, timeout: float | None
-    ) -> None:
-        """Wait in a selector, which takes descriptors of any number."""
-        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
-        if _poll is None:
-            with selectors.DefaultSelector() as selector:
-                selector.register(sock, events)
-                selector.select(timeout)
+    def wait_for(self, *interests: Interest, timeout: float | None) -> None:
+        """Wait in the kernel."""
+        if _poll is not None:
+            _wait_in_poll(_poll(), interests, timeout)
             return
-        poller = _poll()
-        poller.register(
-            sock.fileno(), (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
-        )
-        poller.poll(None if timeout is None else max(0.0, timeout) * 1000)
+        with selectors.DefaultSelector() as selector:
+            for interest in interests:
+                selector.register(interest.sock, _select_events(interest))
+            selector.select(timeout)
 
     def make_event(self) -> Event:
         """Make an event for threads."""
@@ -75,7 +75,22 @@ class ThreadWaiting:
         threading.Thread(target=work, name=name, daemon=True).start()
 
 
+# Where there is none, as on Windows, a selector does it.
 _poll: Callable[[], Any] | None = getattr(select, "poll", None)
+#: The values that `select.POLLIN` and `select.POLLOUT` have everywhere.
+_IN, _OUT = 1, 4
+
+
+def _wait_in_poll(poller: Any, interests: Iterable[Interest], timeout: float | None) -> None:
+    for sock, read, write in interests:
+        poller.register(sock.fileno(), (_IN if read else 0) | (_OUT if write else 0))
+    poller.poll(None if timeout is None else timeout * 1000)
+
+
+def _select_events(interest: Interest) -> int:
+    return (selectors.EVENT_READ if interest.read else 0) | (
+        selectors.EVENT_WRITE if interest.write else 0
+    )
 
 
 class GeventWaiting:
@@ -88,15 +103,9 @@ class GeventWaiting:
         self._select = importlib.import_module("gevent.select")
         self._event = importlib.import_module("gevent.event")
 
-    def wait_for_socket(
-        self, sock: socket.socket, *, read: bool, write: bool, timeout: float | None
-    ) -> None:
+    def wait_for(self, *interests: Interest, timeout: float | None) -> None:
         """Wait in gevent's hub."""
-        poller = self._select.poll()
-        poller.register(
-            sock.fileno(), (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
-        )
-        poller.poll(None if timeout is None else max(0.0, timeout) * 1000)
+        _wait_in_poll(self._select.poll(), interests, timeout)
 
     def make_event(self) -> Event:
         """Make an event for greenlets."""
@@ -117,12 +126,10 @@ class EventletWaiting:
         self._eventlet = importlib.import_module("eventlet")
         self._select = importlib.import_module("eventlet.green.select")
 
-    def wait_for_socket(
-        self, sock: socket.socket, *, read: bool, write: bool, timeout: float | None
-    ) -> None:
+    def wait_for(self, *interests: Interest, timeout: float | None) -> None:
         """Wait in eventlet's hub."""
-        number = sock.fileno()
-        reading, writing = [number] if read else [], [number] if write else []
+        reading = [interest.sock.fileno() for interest in interests if interest.read]
+        writing = [interest.sock.fileno() for interest in interests if interest.write]
         self._select.select(reading, writing, [], timeout)
 
     def make_event(self) -> Event:

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
+from ws_middleware.native import make_socket
 from ws_middleware.waiting import waiting_for
 from ws_middleware.wsgi.types import Environ, StartResponse
 
@@ -24,6 +25,10 @@ class Taken(NamedTuple):
 
     sock: socket.socket
     leftover: bytes
+
+    def parked(self) -> Taken:
+        """Take the connection out of the server's hands altogether."""
+        return self._replace(sock=swap(self.sock))
 
 
 class Hijacker(abc.ABC):
@@ -62,7 +67,7 @@ def swap(sock: socket.socket) -> socket.socket:
     gone, what it reads has ended.
     """
     number = sock.fileno()
-    living = socket.socket(fileno=os.dup(number))
+    living: socket.socket = make_socket(os.dup(number))
     dead, other = socket.socketpair()
     other.close()
     dead.setblocking(os.get_blocking(number))

@@ -15,10 +15,10 @@ from ws_middleware.handlers import is_blocking
 from ws_middleware.logs import handshake_refused
 from ws_middleware.request import Request
 from ws_middleware.routing import Route, Router
-from ws_middleware.upgrade import Upgrade, find_route, prepare
+from ws_middleware.upgrade import find_route, prepare
 from ws_middleware.wsgi.environ import make_request
-from ws_middleware.wsgi.hijack import Hijacker, Taken, can_park, swap
-from ws_middleware.wsgi.parking import HandlerThreads, parking
+from ws_middleware.wsgi.hijack import Hijacker, can_park
+from ws_middleware.wsgi.parking import HandlerThreads, close_on_signals
 from ws_middleware.wsgi.servers import find_hijacker
 from ws_middleware.wsgi.serving import Serving
 from ws_middleware.wsgi.types import Environ, StartResponse, WSGIApp
@@ -50,6 +50,7 @@ class WSGIMiddleware:
         self._max_threads = max_threads
         self._threads = HandlerThreads(max_threads, max_waiting)
         self._hijackers = tuple(hijackers)
+        close_on_signals()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -73,40 +74,27 @@ class WSGIMiddleware:
         """Take the socket and serve it, or see to it that it is served."""
         upgrade = prepare(request, route.options)
         hijacker = find_hijacker(environ, self._hijackers)
-        if is_blocking(route.handler):
-            self._serve_blocking(hijacker, environ, request, route, upgrade)
-        else:
-            taken = hijacker.take(environ)
-            serving = Serving(request, route, upgrade, _parked(taken))
-            parking().start(serving.on_loop)
-        return hijacker
-
-    def _serve_blocking(
-        self,
-        hijacker: Hijacker,
-        environ: Environ,
-        request: Request,
-        route: Route,
-        upgrade: Upgrade,
-    ) -> None:
-        if not self._threads.reserve():
+        wants_thread = is_blocking(route.handler)
+        if wants_thread and not self._threads.reserve():
             raise HandshakeError(
                 503, f"max_threads={self._max_threads} handlers are running", [("Retry-After", "5")]
             )
         try:
             taken = hijacker.take(environ)
         except BaseException:
-            self._threads.give_back()
+            if wants_thread:
+                self._threads.give_back()
             raise
-        if self._park and can_park(taken.sock):
-            self._threads.run(Serving(request, route, upgrade, _parked(taken)).in_thread)
+        parks = self._park and can_park(taken.sock)
+        serving = Serving(request, route, upgrade, taken.parked() if parks else taken)
+        if not wants_thread:
+            serving.start_on_loop(relays=not parks)
+        elif parks:
+            self._threads.run(serving.in_thread)
         else:
             self._threads.give_back()
-            Serving(request, route, upgrade, taken).in_thread(borrowed=True)
-
-
-def _parked(taken: Taken) -> Taken:
-    return Taken(swap(taken.sock), taken.leftover)
+            serving.in_thread(borrowed=True)
+        return hijacker
 
 
 def _respond(error: HandshakeError, start_response: StartResponse) -> Iterable[bytes]:

@@ -13,19 +13,24 @@ import functools
 import importlib
 import logging
 import os
+import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from ws_middleware.core.frames import CloseCode
+from ws_middleware.native import make_lock, start_thread
 
-__all__ = ["GRACE_TIME", "HandlerThreads", "Parking", "close_all", "parking"]
+__all__ = ["GRACE_TIME", "HandlerThreads", "Parking", "close_all", "close_on_signals", "parking"]
 
 logger = logging.getLogger("ws_middleware")
 
 #: How long peers may take to say goodbye when the process ends, in seconds.
 GRACE_TIME = 5.0
+#: How often is looked whether they have gone, in seconds.
+TICK = 0.02
 
 
 class Parked(Protocol):
@@ -42,10 +47,8 @@ class Parking:
     """Keep one process's connections, and the loop that some of them live on."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._all_gone = threading.Condition(self._lock)
+        self._lock = make_lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_loop: set[Parked] = set()
         self._in_threads: set[Parked] = set()
@@ -70,10 +73,7 @@ class Parking:
         with self._lock:
             if self._loop is None:
                 self._loop = _new_loop()
-                self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="ws_middleware loop", daemon=True
-                )
-                self._thread.start()
+                start_thread(self._loop.run_forever)
             return self._loop
 
     # --- the connections ---
@@ -88,8 +88,6 @@ class Parking:
         with self._lock:
             self._on_loop.discard(connection)
             self._in_threads.discard(connection)
-            if not self.count:
-                self._all_gone.notify_all()
 
     @property
     def count(self) -> int:
@@ -99,8 +97,9 @@ class Parking:
     def close_all(self, code: int, reason: str, grace: float) -> None:
         """Say goodbye to every peer at once, and wait until they have gone."""
         self._tell(lambda connection: connection.start_closing(code, reason))
-        with self._lock:
-            self._all_gone.wait_for(lambda: not self.count, grace)
+        deadline = time.monotonic() + grace
+        while self.count and time.monotonic() < deadline:
+            time.sleep(TICK)  # lets greenlets run, and is only for this moment
         self._tell(lambda connection: connection.abort())
 
     def _tell(self, say: Callable[[Parked], None]) -> None:
@@ -113,12 +112,11 @@ class Parking:
             threading.Thread(target=say, args=(connection,), daemon=True).start()
 
     def stop(self) -> None:
-        """End the loop and its thread."""
+        """End the loop, and with it its thread."""
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop is not None and self._thread is not None:
+        if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
-            self._thread.join(GRACE_TIME)
 
 
 class HandlerThreads:
@@ -181,7 +179,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 _parking: Parking | None = None
-_parking_lock = threading.Lock()
+_parking_lock = make_lock()
 
 
 def parking() -> Parking:
@@ -204,6 +202,28 @@ def close_all(
         _parking.close_all(code, reason, grace)
 
 
+def close_on_signals() -> None:
+    """Close before SIGTERM or SIGHUP ends the process, where nobody else handles them.
+
+    Without that they would end it at once. Only the main thread can set this up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _on_signal)
+
+
+def _on_signal(number: int, frame: object) -> None:
+    def leave() -> None:
+        _close_at_exit()
+        os.kill(os.getpid(), number)
+
+    signal.signal(number, signal.SIG_DFL)
+    start_thread(leave)  # this one may hold any lock just now
+
+
 def _close_at_exit() -> None:
     if _parking is not None:
         close_all()
@@ -220,7 +240,7 @@ def _forget_in_child() -> None:
     # After a fork neither loop nor threads are there; the sockets are the parent's.
     global _parking, _parking_lock
     _parking = None
-    _parking_lock = threading.Lock()
+    _parking_lock = make_lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,8 +6,9 @@ The 101 is the first thing that is written to it, and by whoever writes everythi
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from ws_middleware.aio import AsyncConnection
@@ -25,6 +26,7 @@ from ws_middleware.stream import Stream
 from ws_middleware.upgrade import Upgrade
 from ws_middleware.wsgi.hijack import Taken
 from ws_middleware.wsgi.parking import parking
+from ws_middleware.wsgi.relay import relay
 
 __all__ = ["Serving"]
 
@@ -38,8 +40,16 @@ class Serving:
     upgrade: Upgrade
     taken: Taken
 
-    async def on_loop(self) -> None:
-        """Serve on the running loop, from the 101 to the end of the handler."""
+    def start_on_loop(self, *, relays: bool) -> None:
+        """Serve on the background loop; where the thread has to relay, until the end."""
+        if not relays:
+            parking().start(self._on_loop)
+            return
+        ours, theirs = socket.socketpair()
+        parking().start(replace(self, taken=self.taken._replace(sock=ours))._on_loop)
+        relay(Stream(self.taken.sock, borrowed=True), Stream(theirs))
+
+    async def _on_loop(self) -> None:
         arrival = _Arrival(self)
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(lambda: arrival, self.taken.sock)

@@ -1,0 +1,41 @@
+"""The standard library's own threads, locks and sockets, also where greenlets replaced them.
+
+gevent and eventlet patch the library for the whole process. What runs beside their hub, in a
+real thread, needs what was there before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+__all__ = ["make_lock", "make_socket", "start_thread"]
+
+
+def _original(module: str, name: str) -> Any:
+    gevent = sys.modules.get("gevent.monkey")
+    if gevent is not None and gevent.is_module_patched(module):
+        return gevent.get_original(module, name)
+    eventlet = sys.modules.get("eventlet.patcher")
+    if eventlet is not None and eventlet.is_monkey_patched(module):
+        return getattr(eventlet.original(module), name)
+    return getattr(importlib.import_module(module), name)
+
+
+def make_lock() -> AbstractContextManager[object]:
+    """Make a lock between real threads."""
+    lock: AbstractContextManager[object] = _original("_thread", "allocate_lock")()
+    return lock
+
+
+def make_socket(number: int) -> Any:
+    """Make a real socket of a file descriptor."""
+    return _original("socket", "socket")(fileno=number)
+
+
+def start_thread(work: Callable[[], object]) -> None:
+    """Run `work` in a real thread, which does not keep the process alive."""
+    _original("_thread", "start_new_thread")(work, ())
