@@ -16,6 +16,7 @@ from werkzeug.http import parse_cookie
 from werkzeug.urls import uri_to_iri
 
 from ws_middleware.core.handshake import RequestHead
+from ws_middleware.core.headers import field_values
 
 __all__ = ["Address", "Request"]
 
@@ -103,12 +104,17 @@ class Request:
     @property
     def host(self) -> str:
         """Give the Host field."""
-        return self.headers.get("host", "")
+        return self._field("host") or ""
 
     @property
     def origin(self) -> str | None:
         """Give the Origin field; None when the request does not come from a script."""
-        return self.headers.get("origin")
+        return self._field("origin")
+
+    def _field(self, name: str) -> str | None:
+        # Not from `headers`, which is only made for those who ask for it.
+        values = field_values(self.head.fields, name)
+        return values[0] if values else None
 
     @property
     def url(self) -> str:

@@ -87,8 +87,8 @@ def check_origin(request: Request, options: Options) -> None:
 
 def _check_fetch_site(request: Request, options: Options) -> None:
     # Only browsers send Sec-Fetch-Site: one that leaves out Origin is still a browser.
-    site = request.headers.get("sec-fetch-site", "none")
-    if site not in ("none", "same-origin") and options.origins != "*":
+    sites = set(field_values(request.head.fields, "sec-fetch-site"))
+    if sites - {"none", "same-origin"} and options.origins != "*":
         raise HandshakeError(
-            403, f"a {safe_text(site)} request without an Origin may not connect (setting: origins)"
+            403, "a cross-site request without an Origin may not connect (setting: origins)"
         )

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import enum
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from ws_middleware.core.extensions import ActiveExtension, Role
@@ -90,6 +89,7 @@ class Endpoint:
         "_pings",
         "_plan",
         "_queue",
+        "_received_at",
         "_receiver",
         "_role",
         "_sender",
@@ -103,6 +103,7 @@ class Endpoint:
         "latency",
         "messages_received",
         "messages_sent",
+        "output",
         "wants_abort",
         "wants_half_close",
         "write_blocked",
@@ -122,12 +123,15 @@ class Endpoint:
         self._options = options
         self._receiver = Receiver(role, options, extensions)
         self._sender = Sender(role, extensions, random)
+        #: What `data_to_send` will give, in pieces; empty while there is nothing to write.
+        self.output = self._sender.output
         self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, now)
-        self._queue: deque[Data | Ping | Pong] = deque()
+        self._queue: list[Data | Ping | Pong] = []  # short, and a deque takes 700 bytes
         self._observe_control = observe_control
         self._streaming = False  # the message under way is being taken in pieces
         self._answering = False  # the application has a message and has not asked on
-        self._pings: list[tuple[bytes, float]] = []  # of the application, unanswered
+        self._pings: list[tuple[bytes, float]] = []  # unanswered: payload and time
+        self._received_at = now  # the last bytes came
 
         self._close_sent: Close | None = None
         self._close_received: Close | None = None
@@ -185,7 +189,7 @@ class Endpoint:
     def closed(self) -> ConnectionClosed:
         """Make the exception that tells how the connection ended."""
         received = self._close_received or Close(CloseCode.ABNORMAL)
-        sent = self._close_sent or self._plan
+        sent = self._close_sent or (None if self.is_over else self._plan)
         return ConnectionClosed(
             received.code,
             received.reason,
@@ -218,9 +222,10 @@ class Endpoint:
             self._on_eof()
             return
         self.bytes_received += len(data)
+        self._received_at = now
         self._keepalive.heard(now)
         self._receiver.feed(data)
-        self._process(now)
+        self._process()
 
     def next_message(self) -> Item | None:
         """Give the next item; None while there is none, a `ConnectionClosed` at the end.
@@ -228,14 +233,14 @@ class Endpoint:
         Asking for the next one also says that the earlier ones are answered, as far as they
         will be: a close frame that waited for that is sent now.
         """
-        if not self._queue and self._receiver.has_input:
-            self._process(None)
         while self._queue:
-            item = self._queue.popleft()
+            self._answering = True
+            item = self._queue.pop(0)
+            if self._receiver.has_input:
+                self._process()  # what there was no room for
             if self._streaming and isinstance(item, (str, bytes)):
                 self._streaming = False  # the rest of a message that was given up
                 continue
-            self._answering = True
             return item
         self._answering = False
         if self._we_began is None:
@@ -257,13 +262,13 @@ class Endpoint:
         self._streaming = streaming
         if item is not None:
             return item
-        piece = self._receiver.take_fragment()
+        piece = self._receiver.take_fragment() if self._we_began is None else None
         if piece is None:
             return None
         self._streaming = self._answering = True
         return Fragment(piece, final=False)
 
-    def _process(self, now: float | None) -> None:
+    def _process(self) -> None:
         """Handle what was fed, until it is used up or the queue is full."""
         try:
             while len(self._queue) < self._options.max_queue:
@@ -271,14 +276,14 @@ class Endpoint:
                 if event is None:
                     return
                 if isinstance(event, Frame):
-                    self._on_control(event, now)
-                elif self._we_began is None:
+                    self._on_control(event)
+                elif not self._we_began:  # also what came before the end of the peer's stream
                     self.messages_received += 1
                     self._queue.append(event)
         except ProtocolError as error:
             self._fail(error)
 
-    def _on_control(self, frame: Frame, now: float | None) -> None:
+    def _on_control(self, frame: Frame) -> None:
         if frame.opcode == Opcode.CLOSE:
             self._on_close(decode_close(frame.payload))
         elif frame.opcode == Opcode.PING:
@@ -288,20 +293,20 @@ class Endpoint:
                 self._sender.pong(frame.payload)
             self._observe(Ping(frame.payload))
         else:
-            self._acknowledge(frame.payload, now)
+            self._acknowledge(frame.payload)
             self._observe(Pong(frame.payload))
 
     def _observe(self, item: Ping | Pong) -> None:
-        if self._observe_control and self._we_began is None:
+        if self._observe_control and not self._we_began:
             self._queue.append(item)
 
-    def _acknowledge(self, payload: bytes, now: float | None) -> None:
+    def _acknowledge(self, payload: bytes) -> None:
         # A pong answers its ping and, as only the last one need be answered, all before it.
         for index, (sent, _) in enumerate(self._pings):
             if sent == payload:
                 answered = self._pings[: index + 1]
                 del self._pings[: index + 1]
-                self.acknowledged += [(token, (now or at) - at) for token, at in answered]
+                self.acknowledged += [(token, self._received_at - at) for token, at in answered]
                 self.latency = self.acknowledged[-1][1]
                 self.changed = True
                 return
@@ -378,6 +383,7 @@ class Endpoint:
         elif self._close_sent is None and not self.is_over:
             self._carry_out_plan()
         self._queue.clear()
+        self._process()  # the peer's close frame may wait behind what was dropped
 
     def lose(self, detail: str = "") -> None:
         """Note that the transport is gone, or is to be given up."""
@@ -397,6 +403,7 @@ class Endpoint:
 
     def _on_close(self, close: Close) -> None:
         self._close_received = close
+        self._detail = ""
         self._receiver.stop()
         if self._close_sent is not None:
             self._end_stream()
@@ -441,7 +448,7 @@ class Endpoint:
         if self._plan is not None:
             self._send_close(self._plan)
             self._end_stream()
-        elif self._eof:
+        else:  # there is nothing to answer: the peer's stream has ended without a close frame
             self._finish()
 
     def _send_close(self, close: Close) -> None:

@@ -6,6 +6,8 @@ glued together is taken apart again, so that a doubled field is still refused.
 
 from __future__ import annotations
 
+import io
+from sys import intern
 from urllib.parse import quote, unquote
 
 from ws_middleware.core.handshake import RequestHead
@@ -16,6 +18,16 @@ __all__ = ["make_request"]
 
 #: Fields that stand once in a request and hold no comma: one means that lines were joined.
 _SINGLE = frozenset({"host", "origin", "content-length", "sec-websocket-version"})
+#: What servers put into an environ for their own ends, or for the response.
+_SERVERS = (
+    "gunicorn.",
+    "werkzeug.s",
+    "eventlet.",
+    "waitress.",
+    "wsgi.input",
+    "wsgi.file_wrapper",
+    "wsgi.early_hints",
+)
 #: What a path may hold unquoted (RFC 3986 §3.3).
 _PATH_SAFE = "/!$&'()*+,;=:@~"
 
@@ -35,8 +47,16 @@ def make_request(environ: Environ) -> Request:
         remote_address=_address(environ),
         secure=environ.get("wsgi.url_scheme") == "https",
         root_path=_decoded(environ.get("SCRIPT_NAME", "")).rstrip("/"),
-        environ=environ,
+        environ=_kept(environ),
     )
+
+
+def _kept(environ: Environ) -> Environ:
+    """Copy what a handler may want of an environ: not what holds on to the server's objects."""
+    # The keys of all requests are the same few: interned, they are held once.
+    kept = {intern(k): value for k, value in environ.items() if not k.startswith(_SERVERS)}
+    kept["wsgi.input"] = io.BytesIO()  # an opening handshake has no body
+    return kept
 
 
 def _decoded(text: str) -> str:
@@ -67,9 +87,9 @@ def _fields(environ: Environ) -> list[tuple[str, str]]:
     fields: list[tuple[str, str]] = []
     for key, value in environ.items():
         if key.startswith("HTTP_"):
-            name = key[5:].replace("_", "-").lower()
+            name = intern(key[5:].replace("_", "-").lower())
         elif key in ("CONTENT_LENGTH", "CONTENT_TYPE") and value:
-            name = key.replace("_", "-").lower()
+            name = intern(key.replace("_", "-").lower())
         else:
             continue
         lines = str(value).split(",") if name in _SINGLE else [str(value)]

@@ -63,7 +63,11 @@ class Parking:
     def _start(
         self, work: Callable[[], Coroutine[Any, Any, None]], context: contextvars.Context
     ) -> None:
-        task = self.loop.create_task(work(), context=context)
+        context.run(self.add_task, work())
+
+    def add_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task, on the loop and in the current context."""
+        task = self.loop.create_task(work)
         self._tasks.add(task)  # the loop itself keeps no reference
         task.add_done_callback(self._tasks.discard)
 

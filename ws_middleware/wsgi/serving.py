@@ -50,10 +50,8 @@ class Serving:
         relay(Stream(self.taken.sock, borrowed=True), Stream(theirs))
 
     async def _on_loop(self) -> None:
-        arrival = _Arrival(self)
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: arrival, self.taken.sock)
-        await run_handler(self.route.handler, arrival.connection, self.request.path_params)
+        await loop.connect_accepted_socket(lambda: _Arrival(self), self.taken.sock)
 
     def in_thread(self, *, borrowed: bool = False) -> None:
         """Serve in the calling thread or greenlet, from the 101 to the end of the handler."""
@@ -70,7 +68,7 @@ class Serving:
         try:
             run_blocking(self.route.handler, connection, self.request.path_params)
         finally:
-            self.end(connection, time.monotonic() - now)
+            _end(connection, time.monotonic() - now)
 
     @property
     def response(self) -> bytes:
@@ -92,33 +90,47 @@ class Serving:
             observe_control=observes_control(self.route.handler),
         )
 
-    def end(self, connection: AsyncConnection | SocketConnection, duration: float) -> None:
-        """Note the end of the connection."""
-        parking().leave(connection)
-        info: ConnectionInfo = connection
-        connection_finished(info, info.endpoint, duration)
+
+def _end(connection: AsyncConnection | SocketConnection, duration: float) -> None:
+    parking().leave(connection)
+    info: ConnectionInfo = connection
+    connection_finished(info, info.endpoint, duration)
 
 
 class _Arrival(asyncio.Protocol):
     """Begin to speak on a transport as soon as there is one."""
 
-    connection: AsyncConnection
-
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self._loop = asyncio.get_running_loop()
-        self._opened_at = self._loop.time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the 101, and make the connection."""
+        """Send the 101, make the connection, and start its handler."""
         serving = self._serving
         stream = cast(asyncio.Transport, transport)  # uvloop's is not one by class
         stream.write(serving.response)
-        endpoint = serving.make_endpoint(self._loop.time())
-        driver = StreamDriver(endpoint, stream, serving.route.options, self._on_lost)
-        self.connection = AsyncConnection(driver, *serving.terms)
-        parking().enter(self.connection, on_loop=True)
+        now = asyncio.get_running_loop().time()
+        departure = _Departure(now)
+        driver = StreamDriver(
+            serving.make_endpoint(now), stream, serving.route.options, departure.on_lost
+        )
+        connection = departure.connection = AsyncConnection(driver, *serving.terms)
+        parking().enter(connection, on_loop=True)
         driver.start(serving.taken.leftover)
+        parking().add_task(
+            run_handler(serving.route.handler, connection, serving.request.path_params)
+        )
 
-    def _on_lost(self, exc: Exception | None) -> None:
-        self._serving.end(self.connection, self._loop.time() - self._opened_at)
+
+class _Departure:
+    """Note the end of a connection; it keeps no more than that takes."""
+
+    __slots__ = ("_opened_at", "connection")
+
+    connection: AsyncConnection
+
+    def __init__(self, now: float) -> None:
+        self._opened_at = now
+
+    def on_lost(self, exc: Exception | None) -> None:
+        """Be told by the driver."""
+        _end(self.connection, asyncio.get_running_loop().time() - self._opened_at)
