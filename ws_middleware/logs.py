@@ -40,7 +40,7 @@ def handshake_refused(address: Address, target: str, error: HandshakeError) -> N
     logger.info(
         "%s %s refused with %d: %s",
         format_address(address),
-        safe_text(target),
+        safe_text(target.partition("?")[0]),
         error.status,
         error.reason,
     )

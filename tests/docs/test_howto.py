@@ -1,0 +1,231 @@
+"""What the how-to pages say that happens, happens: their routes are served and talked to."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.docs.pages import blocks_of, execute, read
+from tests.peer import CLOSE, CONTINUATION, PONG, TEXT, Peer
+from tests.running import ROOT
+from ws_middleware import Server
+
+HOWTO = ROOT / "docs" / "howto"
+
+Fields = dict[str, str | None]
+Talk = Callable[[int], None]
+
+
+def serve_page(name: str, talk: Talk) -> None:
+    """Serve the routes that a page defines, and talk to them."""
+    namespace = execute(HOWTO / f"{name}.md")
+
+    async def run() -> None:
+        async with Server(namespace["ws"], port=0) as server:
+            await asyncio.to_thread(talk, server.port)
+
+    asyncio.run(run())
+
+
+def status_of(port: int, path: str, fields: Fields) -> int:
+    with Peer(port) as peer:
+        peer.send(peer.request(path, fields=fields))
+        return peer.reply().status
+
+
+def said_by(port: int, path: str, fields: Fields | None = None) -> str | bytes:
+    with Peer(port) as peer:
+        return peer.open(path, fields=fields).read_message()
+
+
+def test_every_page_of_the_folder_is_in_the_index() -> None:
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", read(HOWTO / "README.md")))
+    assert listed == {path.name for path in HOWTO.glob("*.md")} - {"README.md"}
+
+
+def test_three_shapes_of_a_handler_answer_alike() -> None:
+    def talk(port: int) -> None:
+        for shape in ("async", "blocking", "callbacks"):
+            with Peer(port) as peer:
+                peer.open(f"/{shape}/ada")
+                assert peer.read_message() == "hello ada"
+                peer.echo("text")
+                peer.close()
+        with Peer(port) as peer:
+            peer.open("/login").send_frame(TEXT, "ada")
+            assert peer.read_message() == '{"welcome": "ada"}'
+            peer.send_frame(TEXT, "bye")
+            assert peer.expect_failure(4000) == "as you wish"
+
+    serve_page("handlers", talk)
+
+
+def test_thread_sends_through_the_loop() -> None:
+    namespace = execute(HOWTO / "handlers.md")
+    sent: list[str] = []
+
+    class Connection:
+        async def send(self, message: str) -> None:
+            sent.append(message)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(namespace["send_from_thread"], Connection(), loop, "hi")
+
+    asyncio.run(run())
+    assert sent == ["hi"]
+
+
+def test_limit_of_a_route_replaces_the_general_one() -> None:
+    def talk(port: int) -> None:
+        with Peer(port) as peer:
+            peer.open("/upload").send_frame(TEXT, "x" * 100_000)
+            assert peer.read_message() == "100000"
+        with Peer(port) as peer:
+            peer.open("/echo").send_frame(TEXT, "x" * 100_000)
+            assert "max_message_size=65536" in peer.expect_failure(1009)
+
+    serve_page("limits", talk)
+
+
+def test_origins_and_hosts_decide_who_connects() -> None:
+    shop: Fields = {"Origin": "https://shop.example"}
+    other: Fields = {"Origin": "https://evil-shop.example"}
+
+    def talk(port: int) -> None:
+        assert status_of(port, "/widget", shop) == 101
+        assert status_of(port, "/widget", other) == 403
+        assert status_of(port, "/widget", {"Origin": f"http://127.0.0.1:{port}"}) == 403
+        assert status_of(port, "/widget", {"Origin": "null"}) == 403
+        assert status_of(port, "/widget", {}) == 101
+        assert status_of(port, "/widget", {"Sec-Fetch-Site": "cross-site"}) == 403
+        assert status_of(port, "/public", other) == 101
+        assert status_of(port, "/private", {"Host": "chat.example"}) == 101
+        assert status_of(port, "/private", {"Host": "chat.example:99"}) == 101
+        assert status_of(port, "/private", {"Host": "localhost:8000"}) == 101
+        assert status_of(port, "/private", {"Host": "localhost:8001"}) == 421
+
+    serve_page("origins", talk)
+
+
+def test_policy_for_a_proxy_that_hides_the_host_works() -> None:
+    options = execute(HOWTO / "nginx.md")["ws"].options
+    assert options.origin_policy()(("https", "chat.example", 443), "127.0.0.1:8000", False)
+
+
+def test_subprotocol_is_the_servers_preference() -> None:
+    def talk(port: int) -> None:
+        offer: Fields = {"Sec-WebSocket-Protocol": "v1.rpc.example, v2.rpc.example"}
+        assert said_by(port, "/rpc", offer) == "speaking v2.rpc.example"
+        with Peer(port) as peer:
+            peer.open("/rpc", fields={"Sec-WebSocket-Protocol": "other"})
+            assert "sec-websocket-protocol" not in peer.fields
+            assert peer.read_close()[0] == 1002
+
+    serve_page("subprotocols", talk)
+
+
+def test_compression_is_as_the_page_says() -> None:
+    offer: Fields = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
+
+    def first_frame(port: int, path: str, say: str = "") -> tuple[str, int]:
+        with Peer(port) as peer:
+            peer.open(path, fields=offer)
+            if say:
+                peer.send_frame(TEXT, say)
+            return peer.fields.get("sec-websocket-extensions", ""), peer.read_frame().rsv
+
+    def talk(port: int) -> None:
+        agreed, rsv = first_frame(port, "/default")
+        assert "server_max_window_bits=12" in agreed
+        assert rsv == 0  # below the threshold
+        assert first_frame(port, "/account", "x" * 500)[1] == 0
+        assert first_frame(port, "/secrets") == ("", 0)
+        agreed, rsv = first_frame(port, "/many")
+        assert "server_no_context_takeover; client_no_context_takeover" in agreed
+        assert rsv == 4
+        assert first_frame(port, "/long") == ("permessage-deflate", 4)
+
+    serve_page("compression", talk)
+
+
+def test_iterables_are_sent_as_fragments() -> None:
+    def talk(port: int) -> None:
+        with Peer(port) as peer:
+            peer.open("/report")
+            frames = [peer.read_frame() for _ in range(3)]
+            assert [one.opcode for one in frames] == [TEXT, CONTINUATION, CONTINUATION]
+            assert [one.fin for one in frames] == [False, False, True]
+            assert frames[2].payload == b"line 2\n"
+        assert said_by(port, "/blocks") == b"\0" * 5000
+
+    serve_page("streaming", talk)
+
+
+def test_frames_made_by_hand_arrive_as_they_are() -> None:
+    def talk(port: int) -> None:
+        with Peer(port) as peer:
+            peer.open("/frames")
+            assert peer.read_message() == "hello"
+            assert [len(peer.read_frame().payload) for _ in range(3)] == [4, 4, 2]
+            assert peer.read_frame() == (PONG, b"unasked", True, 0)
+
+    serve_page("own-extension", talk)
+
+
+def test_end_of_the_server_ends_the_handlers_loop() -> None:
+    namespace = execute(HOWTO / "shutdown.md")
+
+    def join(port: int) -> Peer:
+        peer = Peer(port)
+        peer.open("/chat").echo("hi")
+        return peer
+
+    async def run() -> None:
+        async with Server(namespace["ws"], port=0) as server:
+            peer = await asyncio.to_thread(join, server.port)
+            assert len(namespace["members"]) == 1
+            stopping = asyncio.create_task(server.stop())
+            assert await asyncio.to_thread(peer.read_close) == (1001, "the server is shutting down")
+            peer.send_frame(CLOSE, (1001).to_bytes(2, "big"))
+            peer.socket.close()
+            await stopping
+        assert namespace["members"] == set()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["test_shout_is_loud", "test_shout_answers_each_message"])
+def test_tests_of_the_testing_page_pass(name: str) -> None:
+    test: Any = execute(HOWTO / "testing.md")[name]
+    test()
+
+
+def test_wrapped_app_gets_what_is_not_ours() -> None:
+    app = execute(HOWTO / "mount-asgi.md")["app"]
+    scopes: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("nothing is received")
+
+    async def send(event: object) -> None:
+        raise AssertionError("nothing is sent")
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope["type"])
+
+    app.app = inner
+    asyncio.run(app({"type": "lifespan"}, receive, send))
+    assert scopes == ["lifespan"]
+
+
+def test_nginx_time_outs_are_longer_than_our_pings() -> None:
+    (config,) = blocks_of(HOWTO / "nginx.md", "nginx")
+    timeouts = re.findall(r"proxy_(?:read|send)_timeout (\d+)s;", config.text)
+    ping_interval = execute(HOWTO / "nginx.md")["ws"].options.ping_interval
+    assert len(timeouts) == 2
+    assert all(int(timeout) > ping_interval for timeout in timeouts)
