@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-__all__ = ["PATIENCE", "ROOT", "RunningServer", "eventually", "run_command", "run_server"]
+__all__ = ["PATIENCE", "ROOT", "Log", "RunningServer", "eventually", "run_command", "run_server"]
 
 ROOT = Path(__file__).parents[1]
 #: How long anything may take on a slow machine before a test gives up, in seconds.
@@ -71,6 +71,30 @@ class RunningServer:
         return self.process.wait(timeout)
 
 
+class Log:
+    """Read what a server has printed since the test began."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self._server = server
+        self._start = len(server.log)
+
+    def __str__(self) -> str:
+        return self._server.log[self._start :]
+
+    def told(self, name: str, what: str) -> None:
+        """Wait until a handler has reported what became of it, and check that it did so once."""
+        eventually(lambda: f"[{name}: " in str(self))
+        assert f"[{name}: {what}]" in str(self), str(self)
+        assert str(self).count(f"[{name}: ") == 1
+
+    def line_of(self, port: int) -> str:
+        """Wait for the line that tells of a peer, by its port, and check that there is only one."""
+        address = f" 127.0.0.1:{port} "
+        eventually(lambda: address in str(self))
+        (line,) = [line for line in str(self).splitlines() if address in line]
+        return line
+
+
 @contextmanager
 def run_command(
     command: list[str], log: Path, environment: Mapping[str, str] | None = None
@@ -100,10 +124,17 @@ def run_command(
 
 @contextmanager
 def run_server(
-    log: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    log: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    settings: Sequence[str] = (),
 ) -> Iterator[RunningServer]:
-    """Run `python -m ws_middleware` with `arguments`, on a free port."""
-    command = [sys.executable, "-m", "ws_middleware", *arguments, "--port", "0"]
+    """Run `python -m ws_middleware` with `arguments`, on a free port.
+
+    `settings` are those of `tests.servers.standalone`.
+    """
+    module = ["tests.servers.standalone", *settings, "--"] if settings else ["ws_middleware"]
+    command = [sys.executable, "-m", *module, *arguments, "--port", "0"]
     with run_command(command, log, environment) as server:
 
         def announced() -> bool:
@@ -111,7 +142,7 @@ def run_server(
             return "Ctrl+C stops" in server.log
 
         eventually(announced)
-        match = re.search(r" serves https?://[^ ]*:(\d+)/ ", server.log)
+        match = re.search(r" serves https?://[^ ]*:(\d+)/", server.log)
         server.port = int(match.group(1)) if match else 0
         yield server
 

@@ -394,12 +394,12 @@ class Endpoint:
         self._eof = True
         self._finish()
 
-    def abort(self) -> None:
+    def abort(self, detail: str = "aborted by this side") -> None:
         """Give up the connection at once, without a closing handshake (§7.1.7)."""
         if self._we_began is None:
             self._we_began = True
         self.wants_abort = True
-        self.lose("aborted by this side")
+        self.lose(detail)
 
     def _on_close(self, close: Close) -> None:
         self._close_received = close
@@ -510,8 +510,7 @@ class Endpoint:
         if self._close_sent is None:
             self._carry_out_plan()
         else:
-            self.wants_abort = True
-            self.lose(
+            self.abort(
                 f"the peer did not finish within close_timeout={self._options.close_timeout:g} s"
             )
 
@@ -520,5 +519,6 @@ class Endpoint:
             # We do not read because the handler does not: that is not the peer's silence.
             self._keepalive.heard(now)
             return
-        self.wants_abort = True
-        self.lose(f"no sign of life within ping_timeout={self._options.ping_timeout:g} s of a ping")
+        self.abort(
+            f"no sign of life within ping_timeout={self._options.ping_timeout:g} s of a ping"
+        )
