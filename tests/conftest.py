@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+pytest_plugins = ["tests.conformance", "pytester"]
+
 
 @pytest.fixture(scope="session")
 def need() -> object:

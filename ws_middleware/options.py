@@ -69,7 +69,7 @@ class Options:
         for name in _as_list("subprotocols", self.subprotocols):
             if not is_token(name):
                 raise ValueError(f"{name!r} is not a subprotocol name (RFC 6455 §4.1)")
-        for host in _as_list("hosts", self.hosts or ()):
+        for host in _as_list("hosts", () if self.hosts is None else self.hosts):
             parse_host(host)
 
     def origin_policy(self) -> OriginPolicy:

@@ -48,12 +48,16 @@ LENGTH_64 = 127
 #: Up to here one big-integer XOR is the fastest in pure Python, above it `translate` is.
 _INTEGER_MASK_LIMIT = 1536
 
+_from_bytes = int.from_bytes
+
 
 def _xor_tables() -> list[bytes]:
     return [bytes(byte ^ key for byte in range(256)) for key in range(256)]
 
 
 _XOR = _xor_tables()
+#: A key times the n-th of these numbers is the key n times over.
+_REPEATED = [((1 << 32 * count) - 1) // 0xFFFFFFFF for count in range(_INTEGER_MASK_LIMIT // 4 + 1)]
 
 
 class Header(NamedTuple):
@@ -73,9 +77,9 @@ def mask(data: bytes, key: bytes) -> bytes:
     """
     size = len(data)
     if size <= _INTEGER_MASK_LIMIT:
-        stream = (key * (size // 4 + 1))[:size]
-        number = int.from_bytes(data, "little") ^ int.from_bytes(stream, "little")
-        return number.to_bytes(size, "little")
+        words = (size + 3) // 4
+        stream = _from_bytes(key, "little") * _REPEATED[words]
+        return (_from_bytes(data, "little") ^ stream).to_bytes(4 * words, "little")[:size]
     masked = bytearray(size)
     for index, byte in enumerate(key):
         masked[index::4] = data[index::4].translate(_XOR[byte])
@@ -209,7 +213,7 @@ def _message_of(first: int, payload: bytes) -> Decoded:
 def decode_frame(data: bytes, legal: bytes, masked: int) -> tuple[Frame, int] | None:
     """Read the one frame that `data` begins with and its size; None while it is incomplete.
 
-    >>> decode_frame(b"\x81\x02hi", legal_first_bytes(frozenset()), masked=0)[0].payload
+    >>> decode_frame(b"\\x81\\x02hi", legal_first_bytes(frozenset()), masked=0)[0].payload
     b'hi'
     """
     header = decode_header(data, 0, legal, masked)
@@ -226,7 +230,7 @@ def encode_frame(first: int, payload: bytes, key: bytes = b"") -> bytes:
     """Write one frame with the length in its shortest form, masked when `key` is given.
 
     >>> encode_frame(0x81, b"hi")
-    b'\x81\x02hi'
+    b'\\x81\\x02hi'
     """
     length = len(payload)
     masked = MASKED if key else 0

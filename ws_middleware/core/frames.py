@@ -165,8 +165,8 @@ def encode_close(close: Close) -> bytes:
 def decode_close(payload: bytes) -> Close:
     """Read the payload of a close frame; `ProtocolError` where it breaks §5.5.1 or §7.4.
 
-    >>> decode_close(b"")
-    Close(code=1005, reason='')
+    >>> decode_close(b"\\x03\\xe8bye")
+    Close(code=1000, reason='bye')
     """
     if not payload:
         return Close(CloseCode.NO_STATUS)

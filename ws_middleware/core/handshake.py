@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable, Sequence
+from http import HTTPStatus
 from typing import NamedTuple
 
 from ws_middleware.core.extensions import Agreement, Extension, confirm_response
@@ -42,25 +43,6 @@ __all__ = [
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION = "13"
-
-_REASONS = {
-    101: "Switching Protocols",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    413: "Content Too Large",
-    414: "URI Too Long",
-    421: "Misdirected Request",
-    426: "Upgrade Required",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-}
 
 
 class RequestHead(NamedTuple):
@@ -153,22 +135,24 @@ def _check_host(fields: Fields) -> None:
 
 
 def _check_tokens(fields: Fields) -> None:
-    for name, wanted in (("upgrade", "websocket"), ("connection", "upgrade")):
-        try:
-            tokens = parse_token_list(
-                element.partition("/")[0] for element in field_values(fields, name)
-            )
-        except ValueError:
-            raise HandshakeError(400, f"the {name} field is malformed") from None
-        if wanted not in (token.lower() for token in tokens):
-            raise HandshakeError(
-                426 if name == "upgrade" else 400,
-                f"the {name} field does not contain {wanted!r} (RFC 6455 §4.2.1); "
-                "a proxy on the way may have dropped it",
-                _UPGRADE_TO if name == "upgrade" else (),
-            )
+    if "websocket" not in _lower_tokens(fields, "upgrade"):
+        raise HandshakeError(426, _MISSING.format("upgrade", "websocket"), _UPGRADE_TO)
+    if "upgrade" not in _lower_tokens(fields, "connection"):
+        raise HandshakeError(400, _MISSING.format("connection", "upgrade"))
 
 
+def _lower_tokens(fields: Fields, name: str) -> list[str]:
+    # The slash before a version (RFC 9110 §7.8) only has to keep other protocols apart.
+    values = (value.replace("/", ".") for value in field_values(fields, name))
+    try:
+        return [token.lower() for token in parse_token_list(values)]
+    except ValueError:
+        raise HandshakeError(400, f"the {name} field is malformed") from None
+
+
+_MISSING = (
+    "the {} field does not contain {!r} (RFC 6455 §4.2.1); a proxy on the way may have dropped it"
+)
 _UPGRADE_TO = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION))
 
 
@@ -225,7 +209,7 @@ def offered_extensions(fields: Fields) -> list[tuple[str, list[Parameter]]]:
     """List the extensions a client offers, in its order of preference (§9.1)."""
     values = field_values(fields, "sec-websocket-extensions")
     try:
-        return parse_extensions(",".join(values))
+        return parse_extensions(",".join(values)) if values else []
     except ValueError as error:
         raise HandshakeError(400, f"Sec-WebSocket-Extensions: {error}") from None
 
@@ -258,8 +242,14 @@ def encode_response(status: int, fields: Iterable[tuple[str, str]], body: bytes 
 
     `ValueError` for a field that would break the head apart.
     """
-    reason = _REASONS.get(status, "")
-    return _encode_head(f"HTTP/1.1 {status} {reason}", fields) + body
+    return _encode_head(f"HTTP/1.1 {status} {_phrase_of(status)}", fields) + body
+
+
+def _phrase_of(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def encode_request(target: str, fields: Iterable[tuple[str, str]]) -> bytes:
@@ -289,20 +279,37 @@ def check_response(
     Returns the subprotocol and the extensions agreed on.
     """
     if head.status != 101 or head.version != "1.1":
-        raise HandshakeError(head.status, f"the server answered HTTP {head.status} instead of 101")
-    _check_tokens(head.fields)
-    if _single(head.fields, "sec-websocket-accept") != accept_key(key):
-        raise HandshakeError(101, "Sec-WebSocket-Accept does not answer our key")
-    _check_no_body(head.fields)
-    subprotocol = _single(head.fields, "sec-websocket-protocol")
-    if subprotocol is not None and subprotocol not in subprotocols:
-        raise HandshakeError(101, "the server chose a subprotocol that was not offered")
-    return subprotocol, _check_extensions(head.fields, extensions)
-
-
-def _check_extensions(fields: Fields, offered: Sequence[Extension]) -> list[Agreement]:
-    chosen = _single(fields, "sec-websocket-extensions")
+        raise HandshakeError(
+            head.status,
+            f"the server answered HTTP/{head.version} {head.status} instead of HTTP/1.1 101",
+        )
     try:
-        return confirm_response(parse_extensions(chosen or ""), offered)
+        _check_upgraded(head.fields, key)
+        subprotocol = _chosen_subprotocol(head.fields, subprotocols)
+        return subprotocol, _chosen_extensions(head.fields, extensions)
+    except HandshakeError as error:
+        raise HandshakeError(101, error.reason) from None
     except ValueError as error:
-        raise HandshakeError(101, f"Sec-WebSocket-Extensions: {error}") from None
+        raise HandshakeError(101, str(error)) from None
+
+
+def _check_upgraded(fields: Fields, key: str) -> None:
+    _check_tokens(fields)
+    # "contains a value that is not an ASCII case-insensitive match" (§4.1): nothing beside it.
+    if len(_lower_tokens(fields, "upgrade")) > 1:
+        raise ValueError("the server switched to other protocols too")
+    if _single(fields, "sec-websocket-accept") != accept_key(key):
+        raise ValueError("Sec-WebSocket-Accept does not answer our key")
+    _check_no_body(fields)
+
+
+def _chosen_subprotocol(fields: Fields, offered: Sequence[str]) -> str | None:
+    chosen = _single(fields, "sec-websocket-protocol")
+    if chosen is not None and chosen not in offered:
+        raise ValueError("the server chose a subprotocol that was not offered")
+    return chosen
+
+
+def _chosen_extensions(fields: Fields, offered: Sequence[Extension]) -> list[Agreement]:
+    chosen = _single(fields, "sec-websocket-extensions")
+    return [] if chosen is None else confirm_response(parse_extensions(chosen), offered)

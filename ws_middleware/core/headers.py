@@ -51,15 +51,13 @@ def parse_token_list(values: Iterable[str]) -> list[str]:
     >>> parse_token_list(["keep-alive, Upgrade", ",x,"])
     ['keep-alive', 'Upgrade', 'x']
     """
-    tokens = []
-    for value in values:
-        for element in value.split(","):
-            token = element.strip(_OWS)
-            if not token:
-                continue
-            if not is_token(token):
-                raise ValueError(f"{safe_text(token)} is not a token")
-            tokens.append(token)
+    elements = [element.strip(_OWS) for value in values for element in value.split(",")]
+    tokens = [element for element in elements if element]
+    for token in tokens:
+        if not is_token(token):
+            raise ValueError(f"{safe_text(token)} is not a token")
+    if elements and not tokens:
+        raise ValueError("the list has no element")
     return tokens
 
 
@@ -81,6 +79,8 @@ def parse_extensions(value: str) -> list[tuple[str, list[Parameter]]]:
         extensions.append((name, parameters))
         if not scanner.at_end():
             scanner.expect(",")
+    if not extensions:
+        raise ValueError("the list has no element")
     return extensions
 
 

@@ -208,8 +208,11 @@ class Assembler:
             try:
                 _, count = codecs.utf_8_decode(view[self._checked :], "strict", final)
             except UnicodeDecodeError as error:
-                raise _invalid_text(error) from None
+                raise _invalid_text(error.reason) from None
         self._checked += count
+        # Python's decoder takes two bytes of a surrogate for the beginning of a character.
+        if b"\xed\xa0" <= self._buffer[self._checked :] < b"\xee":
+            raise _invalid_text("surrogate")
 
     def _finish(self) -> Data:
         whole = self.take()
@@ -222,10 +225,10 @@ def decode_text(payload: bytes) -> str:
     try:
         return str(payload, "utf-8")
     except UnicodeDecodeError as error:
-        raise _invalid_text(error) from None
+        raise _invalid_text(error.reason) from None
 
 
-def _invalid_text(error: UnicodeDecodeError) -> ProtocolError:
+def _invalid_text(reason: str) -> ProtocolError:
     return ProtocolError(
-        f"text is not valid UTF-8: {error.reason} (RFC 6455 §8.1)", CloseCode.INVALID_DATA
+        f"text is not valid UTF-8: {reason} (RFC 6455 §8.1)", CloseCode.INVALID_DATA
     )

@@ -16,6 +16,9 @@ __all__ = ["OriginPolicy", "Triple", "make_origin_policy", "parse_origin"]
 Triple = tuple[str, str, int]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+#: The port of a scheme without a default one, such as a browser extension's.
+NO_PORT = -1
+_SCHEME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+-.")
 
 #: Given the Origin's triple (None for "null"), the Host value, and whether the connection is
 #: known to be encrypted: may it connect?
@@ -30,14 +33,11 @@ def parse_origin(text: str) -> Triple:
     """
     scheme, separator, authority = text.partition("://")
     scheme = scheme.lower()
-    if not separator or not scheme.isascii() or not scheme.isalnum():
+    # scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." ) (RFC 3986 §3.1)
+    if not separator or not scheme[:1].isalpha() or not _SCHEME.issuperset(scheme):
         raise ValueError(f"{safe_text(text)} is not an origin")
     host, port = parse_host(_to_ascii(authority))
-    if port is None:
-        port = _DEFAULT_PORTS.get(scheme)
-    if port is None:
-        raise ValueError(f"{safe_text(text)} has a scheme without a default port")
-    return scheme, host, port
+    return scheme, host, _DEFAULT_PORTS.get(scheme, NO_PORT) if port is None else port
 
 
 def _to_ascii(authority: str) -> str:
@@ -60,7 +60,9 @@ def _same_origin(origin: Triple | None, host: str, encrypted: bool) -> bool:
     if scheme not in ("http", "https") or (encrypted and scheme != "https"):
         return False
     name, port = parse_host(host)
-    return (name, port or _DEFAULT_PORTS[scheme]) == (origin_host, origin_port)
+    if port is None:
+        port = _DEFAULT_PORTS[scheme]
+    return (name, port) == (origin_host, origin_port)
 
 
 def _any_origin(origin: Triple | None, host: str, encrypted: bool) -> bool:

@@ -7,6 +7,8 @@ A violation raises `ProtocolError` in its place, behind the events that came bef
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 
 from ws_middleware.core.codec import (
@@ -99,9 +101,12 @@ class Receiver:
         while event is None:
             if self._frames:
                 frame = self._frames.pop()
-                if not isinstance(frame, tuple) and self._assembler.is_idle:
+                if isinstance(frame, tuple):
+                    event = self._on_frame(*frame)
+                elif self._assembler.is_idle:
                     return frame  # the most frequent case: a message of one frame
-                event = self._on_frame(frame)
+                else:
+                    self._assembler.expect(Opcode.TEXT)  # which is refused, like binary
             elif self._position >= len(self._input):
                 return None
             elif self._header is not None:
@@ -183,13 +188,7 @@ class Receiver:
         whole, self._gathered = bytes(self._gathered), bytearray()
         return self._on_data(Frame.from_first_byte(header.first, whole))
 
-    def _on_frame(self, decoded: Decoded) -> Data | Frame | None:
-        if not isinstance(decoded, tuple):
-            # Only a new message inside a fragmented one comes here.
-            opcode = Opcode.TEXT if isinstance(decoded, str) else Opcode.BINARY
-            self._assembler.expect(opcode)
-            return decoded
-        first, payload = decoded
+    def _on_frame(self, first: int, payload: bytes) -> Data | Frame | None:
         frame = Frame.from_first_byte(first, payload)
         if frame.is_control:
             return self._decode_control(frame)
@@ -204,9 +203,7 @@ class Receiver:
                 if decoded is None:
                     return None
                 frame = decoded
-        if frame.opcode not in _STANDARD_OPCODES:
-            raise ProtocolError(f"opcode {frame.opcode:#x} was left undecoded by its extension")
-        return frame if frame.is_control else self._add(frame)
+        return self._add(frame)
 
     def _on_data(self, frame: Frame) -> Data | Frame | None:
         for extension in reversed(self._extensions):
@@ -216,7 +213,11 @@ class Receiver:
             frame = decoded
         return self._add(frame)
 
-    def _add(self, frame: Frame) -> Data | None:
+    def _add(self, frame: Frame) -> Data | Frame | None:
+        if frame.opcode not in _STANDARD_OPCODES:
+            raise ProtocolError(f"opcode {frame.opcode:#x} was left undecoded by its extension")
+        if frame.is_control:
+            return frame
         data = self._assembler.add(frame.opcode, frame.payload, frame.fin)
         if data is None or not self._extensions:
             return data
@@ -242,12 +243,9 @@ def _legal_table(extensions: Sequence[ActiveExtension]) -> bytes:
     if not extensions:
         return _NO_EXTENSIONS
     marks: set[int] = set()
-    for extension in extensions:
-        marks |= extension.opcodes
-        marks |= {
-            opcode | bits
-            for opcode in extension.marked_opcodes | extension.opcodes
-            for bits in range(0x10, 0x80, 0x10)
-            if bits & ~extension.reserved_bits == 0
-        }
+    for opcode in range(0x10):
+        claims = [e.reserved_bits for e in extensions if opcode in e.opcodes | e.marked_opcodes]
+        if claims:
+            bits = functools.reduce(operator.or_, claims)
+            marks |= {opcode | some for some in range(0, 0x80, 0x10) if some & ~bits == 0}
     return legal_first_bytes(frozenset(marks))

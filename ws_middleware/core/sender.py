@@ -27,9 +27,9 @@ class Sender:
         "_extensions",
         "_last_pong",
         "_opcode",
-        "_output",
         "_pongs",
         "_random",
+        "output",
     )
 
     def __init__(
@@ -38,7 +38,7 @@ class Sender:
         # "a client MUST mask all frames that it sends to the server" (§5.1), no server does.
         self._random = random if role == "client" else None
         self._extensions = extensions
-        self._output: list[bytes] = []
+        self.output: list[bytes] = []
         self._opcode: int | None = None  # of the fragmented message under way
         self._pongs = 0
         self._last_pong = 0
@@ -50,7 +50,7 @@ class Sender:
 
     def data_to_send(self) -> bytes:
         """Give what is to be written now; it is forgotten here."""
-        output = self._output
+        output = self.output
         if not output:
             return b""
         data = output[0] if len(output) == 1 else b"".join(output)
@@ -115,11 +115,11 @@ class Sender:
         """Answer a ping; of too many unsent answers only the last one is kept."""
         if self._pongs < MAX_UNSENT_PONGS:
             self._pongs += 1
-            self._last_pong = len(self._output)
+            self._last_pong = len(self.output)
             self.control(Opcode.PONG, payload)
         else:
             self.control(Opcode.PONG, payload)
-            self._output[self._last_pong] = self._output.pop()
+            self.output[self._last_pong] = self.output.pop()
 
     def _data(self, frame: Frame) -> None:
         for extension in self._extensions:
@@ -130,7 +130,7 @@ class Sender:
         if self._random is not None:
             # "a fresh masking key … for each frame" (§5.3)
             key = key or self._random(4)
-        self._output.append(encode_frame(first, payload, key))
+        self.output.append(encode_frame(first, payload, key))
 
 
 def _frame(message: Message) -> Frame:

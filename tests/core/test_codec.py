@@ -1,0 +1,436 @@
+"""Bytes to frames and back, for whichever implementation `core.codec` exposes.
+
+What is expected is computed here, bit by bit, and shares nothing with the package.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import struct
+import tracemalloc
+
+import pytest
+
+from tests.peer import BINARY, CLOSE, PING, PONG, TEXT, frame
+from ws_middleware.core import codec
+from ws_middleware.core.codec import Decoded, Header
+from ws_middleware.core.frames import Frame
+from ws_middleware.errors import ProtocolError
+
+KEY = b"\x12\x34\x56\x78"
+#: What a server and a client expect of the second byte.
+FROM_CLIENT, FROM_SERVER = 0x80, 0
+#: The first bytes that RFC 6455 §5.2 allows without extensions.
+LEGAL_FIRST = {0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A}
+LEGAL = codec.legal_first_bytes(frozenset())
+#: Where the form of a length changes, and around it.
+SIZES = [0, 1, 2, 124, 125, 126, 127, 128, 65534, 65535, 65536, 65537]
+UNLIMITED = 1 << 62
+
+
+def _payload(size: int) -> bytes:
+    return bytes(i * 7 & 0xFF for i in range(size))
+
+
+def _head(first: int, second: int, *rest: bytes) -> bytes:
+    return bytes((first, second)) + b"".join(rest)
+
+
+# --- masking ---
+
+
+def _masked(data: bytes, key: bytes) -> bytes:
+    return bytes(byte ^ key[i % 4] for i, byte in enumerate(data))
+
+
+@pytest.mark.row(104, 125)
+@pytest.mark.parametrize(
+    "key", [KEY, bytes(4), b"\xff" * 4, b"\x00\x00\x00\x01", b"\x80\x00\x00\x00"]
+)
+@pytest.mark.parametrize("size", [*range(21), 125, 126, 127, *range(1534, 1541), 65535, 65536])
+def test_octet_i_is_masked_with_octet_i_modulo_4(size: int, key: bytes) -> None:
+    data = _payload(size)
+    assert codec.mask(data, key) == _masked(data, key)
+
+
+@pytest.mark.row(104)
+@pytest.mark.parametrize("size", [0, 1, 5, 64, 1537, 4096])
+def test_masking_twice_changes_nothing(size: int) -> None:
+    data = _payload(size)
+    assert codec.mask(codec.mask(data, KEY), KEY) == data
+
+
+def test_masking_keeps_leading_and_trailing_zeros() -> None:
+    assert codec.mask(KEY * 3, KEY) == bytes(12)
+    assert codec.mask(bytes(12), KEY) == KEY * 3
+
+
+@pytest.mark.row(104)
+@pytest.mark.parametrize("cut", [*range(10), 1536, 1537, 2000])
+def test_rotated_key_masks_the_rest(cut: int) -> None:
+    data = _payload(3000)
+    rest = codec.mask(data[cut:], codec.rotate_key(KEY, cut))
+    assert codec.mask(data[:cut], KEY) + rest == _masked(data, KEY)
+
+
+# --- first bytes ---
+
+
+@pytest.mark.row(97, 98, 107)
+def test_exactly_the_first_bytes_of_the_rfc_are_legal() -> None:
+    assert len(LEGAL) == 256
+    assert {first for first in range(256) if LEGAL[first]} == LEGAL_FIRST
+
+
+@pytest.mark.row(97, 107, 121)
+@pytest.mark.parametrize(
+    ("marks", "further"),
+    [
+        ({0x41, 0x42}, {0x41, 0x42, 0xC1, 0xC2}),
+        ({0x40}, {0x40, 0xC0}),
+        ({0x3}, {0x03, 0x83}),
+        ({0x73}, {0x73, 0xF3}),
+        ({0xB}, {0x8B}),
+        ({0x48}, {0xC8}),
+    ],
+)
+def test_claimed_bits_and_opcodes_become_legal(marks: set[int], further: set[int]) -> None:
+    table = codec.legal_first_bytes(frozenset(marks))
+    assert {first for first in range(256) if table[first]} == LEGAL_FIRST | further
+
+
+@pytest.mark.row(97, 98, 107)
+@pytest.mark.parametrize("first", sorted(set(range(256)) - LEGAL_FIRST))
+@pytest.mark.parametrize("rest", [b"", b"\x80", b"\xff" * 9], ids=["alone", "empty", "huge"])
+def test_illegal_first_byte_fails_before_anything_else_is_believed(first: int, rest: bytes) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        codec.decode_header(bytes((first,)) + rest, 0, LEGAL, FROM_CLIENT)
+    assert caught.value.code == 1002
+
+
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        (0x08, "fragmented control frame"),
+        (0x0B, "fragmented control frame"),
+        (0x78, "fragmented control frame"),
+        (0xC1, "reserved bit"),
+        (0x10, "reserved bit"),
+        (0xA9, "reserved bit"),
+        (0x83, "unknown opcode 0x3"),
+        (0x07, "unknown opcode 0x7"),
+        (0x8F, "unknown opcode 0xf"),
+        (0xF3, "unknown opcode 0x3"),
+    ],
+)
+def test_error_says_what_is_wrong_with_the_first_byte(first: int, why: str) -> None:
+    with pytest.raises(ProtocolError, match=why):
+        codec.decode_header(bytes((first,)), 0, LEGAL, FROM_SERVER)
+
+
+# --- headers ---
+
+
+@pytest.mark.row(99)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("first", [0x01, 0x82])
+def test_header_of_every_form(first: int, size: int) -> None:
+    data = frame(first & 15, fin=first > 127, length=size, key=None)
+    head = len(data)
+    assert codec.decode_header(data, 0, LEGAL, FROM_SERVER) == Header(first, b"", size, head)
+    data = frame(first & 15, fin=first > 127, length=size, key=KEY)
+    assert codec.decode_header(data, 0, LEGAL, FROM_CLIENT) == Header(first, KEY, size, head + 4)
+
+
+@pytest.mark.row(99, 100, 129)
+@pytest.mark.parametrize("size", [1 << 32, (1 << 62) + 5, (1 << 63) - 1])
+def test_huge_length_is_read_and_nothing_is_kept_for_it(size: int) -> None:
+    data = frame(BINARY, length=size, key=KEY)
+    tracemalloc.start()
+    try:
+        assert codec.decode_header(data, 0, LEGAL, FROM_CLIENT) == Header(0x82, KEY, size, 14)
+        assert codec.decode_frame(data, LEGAL, FROM_CLIENT) is None
+        frames = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED * 4, False)
+        assert frames == ([], 0)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.row(100)
+@pytest.mark.parametrize("length", [1 << 63, (1 << 63) + 5, (1 << 64) - 1])
+@pytest.mark.parametrize("key", [b"", KEY])
+def test_length_with_its_top_bit_set_fails(length: int, key: bytes) -> None:
+    masked = FROM_CLIENT if key else FROM_SERVER
+    with pytest.raises(ProtocolError, match="top bit") as caught:
+        codec.decode_header(_head(0x82, masked | 127, struct.pack("!Q", length)), 0, LEGAL, masked)
+    assert caught.value.code == 1002
+
+
+@pytest.mark.row(102)
+@pytest.mark.parametrize(
+    ("form", "length"),
+    [
+        *((126, struct.pack("!H", length)) for length in (0, 1, 124, 125)),
+        *((127, struct.pack("!Q", length)) for length in (0, 125, 126, 65535)),
+    ],
+)
+@pytest.mark.parametrize("masked", [FROM_CLIENT, FROM_SERVER])
+def test_length_that_is_not_in_its_shortest_form_fails(
+    form: int, length: bytes, masked: int
+) -> None:
+    # The masking key has not come yet: the length alone is enough.
+    with pytest.raises(ProtocolError, match="shortest form") as caught:
+        codec.decode_header(_head(0x82, masked | form, length), 0, LEGAL, masked)
+    assert caught.value.code == 1002
+
+
+@pytest.mark.row(94, 96)
+@pytest.mark.parametrize("first", sorted(LEGAL_FIRST))
+@pytest.mark.parametrize(
+    ("expected", "second", "why"),
+    [(FROM_CLIENT, 0x00, "unmasked frame"), (FROM_SERVER, 0x80, "masked frame")],
+)
+def test_mask_where_none_may_be_and_none_where_one_must_be(
+    first: int, expected: int, second: int, why: str
+) -> None:
+    with pytest.raises(ProtocolError, match=why) as caught:
+        codec.decode_header(_head(first, second), 0, LEGAL, expected)
+    assert caught.value.code == 1002
+
+
+@pytest.mark.row(112)
+@pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
+@pytest.mark.parametrize("form", [126, 127])
+def test_long_control_frame_fails_at_its_second_byte(opcode: int, form: int) -> None:
+    with pytest.raises(ProtocolError, match="longer than 125 bytes") as caught:
+        codec.decode_header(_head(0x80 | opcode, 0x80 | form), 0, LEGAL, FROM_CLIENT)
+    assert caught.value.code == 1002
+
+
+@pytest.mark.row(112)
+@pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
+def test_control_frame_of_125_bytes_is_fine(opcode: int) -> None:
+    header = codec.decode_header(_head(0x80 | opcode, 125), 0, LEGAL, FROM_SERVER)
+    assert header == Header(0x80 | opcode, b"", 125, 2)
+
+
+@pytest.mark.row(124)
+@pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536])
+@pytest.mark.parametrize("key", [None, KEY])
+def test_header_is_incomplete_until_its_last_byte(size: int, key: bytes | None) -> None:
+    data = frame(BINARY, length=size, key=key)
+    masked = FROM_CLIENT if key else FROM_SERVER
+    for count in range(len(data)):
+        assert codec.decode_header(data[:count], 0, LEGAL, masked) is None
+    assert codec.decode_header(data, 0, LEGAL, masked) is not None
+
+
+@pytest.mark.parametrize("before", [0, 1, 3, 100])
+def test_header_is_read_at_its_position(before: int) -> None:
+    data = bytes(before) + frame(TEXT, length=300, key=KEY) + b"behind"
+    expected = Header(0x81, KEY, 300, 8)
+    assert codec.decode_header(data, before, LEGAL, FROM_CLIENT) == expected
+
+
+# --- whole frames ---
+
+
+@pytest.mark.row(99, 101, 104)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("key", [None, KEY])
+def test_frame_is_written_in_its_shortest_form(size: int, key: bytes | None) -> None:
+    payload = _payload(size)
+    expected = frame(BINARY, payload, key=key)
+    assert codec.encode_frame(0x82, payload, key or b"") == expected
+
+
+@pytest.mark.row(99, 104, 125)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("key", [None, KEY])
+def test_frame_is_read_as_it_was_written(size: int, key: bytes | None) -> None:
+    payload = _payload(size)
+    data = frame(TEXT, payload, fin=False, key=key)
+    masked = FROM_CLIENT if key else FROM_SERVER
+    read = codec.decode_frame(data + b"behind", LEGAL, masked)
+    assert read == (Frame(TEXT, payload, fin=False), len(data))
+
+
+@pytest.mark.row(124)
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 300])
+@pytest.mark.parametrize("key", [None, KEY])
+def test_frame_is_incomplete_until_its_last_byte(size: int, key: bytes | None) -> None:
+    data = frame(BINARY, _payload(size), key=key)
+    masked = FROM_CLIENT if key else FROM_SERVER
+    for count in range(len(data)):
+        assert codec.decode_frame(data[:count], LEGAL, masked) is None
+        assert codec.decode_frames(data[:count], 0, LEGAL, masked, UNLIMITED, False) == ([], 0)
+    assert codec.decode_frame(data, LEGAL, masked) is not None
+
+
+def test_reserved_bits_that_were_claimed_are_read() -> None:
+    legal = codec.legal_first_bytes(frozenset({0x41, 0x23}))
+    read = codec.decode_frame(b"\xc1\x00", legal, FROM_SERVER)
+    assert read == (Frame(TEXT, rsv1=True), 2)
+    read = codec.decode_frame(b"\x23\x00", legal, FROM_SERVER)
+    assert read == (Frame(0x3, fin=False, rsv2=True), 2)
+
+
+def test_illegal_frame_fails() -> None:
+    with pytest.raises(ProtocolError):
+        codec.decode_frame(b"\x83\x00", LEGAL, FROM_SERVER)
+
+
+# --- batches ---
+
+#: A session of many forms: first byte and payload of each frame.
+SESSION: list[tuple[int, bytes]] = [
+    (0x81, "schön".encode()),
+    (0x82, b"\xff\x00"),
+    (0x89, b"ping"),
+    (0x01, b"be"),
+    (0x8A, b""),
+    (0x00, b""),
+    (0x80, b"gin"),
+    (0x82, _payload(126)),
+    (0x82, _payload(65535)),
+    (0x81, b""),
+    (0x88, b"\x03\xe8"),
+]
+
+
+def _session(key: bytes | None) -> bytes:
+    return b"".join(
+        frame(first & 15, payload, fin=first > 127, key=key) for first, payload in SESSION
+    )
+
+
+@pytest.mark.row(124, 125)
+@pytest.mark.parametrize("key", [None, KEY])
+def test_batch_gives_every_frame(key: bytes | None) -> None:
+    data = _session(key)
+    masked = FROM_CLIENT if key else FROM_SERVER
+    frames, position = codec.decode_frames(data, 0, LEGAL, masked, UNLIMITED, False)
+    assert frames == SESSION
+    assert position == len(data)
+
+
+@pytest.mark.row(123)
+def test_plain_batch_gives_messages_of_one_frame_at_once() -> None:
+    frames, _ = codec.decode_frames(_session(KEY), 0, LEGAL, FROM_CLIENT, UNLIMITED, True)
+    whole: list[Decoded] = list(SESSION)
+    whole[0], whole[1] = "schön", b"\xff\x00"
+    whole[7], whole[8], whole[9] = _payload(126), _payload(65535), ""
+    assert frames == whole
+
+
+@pytest.mark.row(116)
+@pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"cut \xc3"])
+def test_plain_batch_leaves_invalid_text_as_a_frame(text: bytes) -> None:
+    data = frame(TEXT, "good") + frame(TEXT, text) + frame(TEXT, "behind")
+    frames, position = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, True)
+    assert frames == ["good", (0x81, text), "behind"]
+    assert position == len(data)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_batch_agrees_with_single_frames(plain: bool) -> None:
+    data, start = _session(KEY), 0
+    batch, _ = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, plain)
+    for decoded in batch:
+        read = codec.decode_frame(data[start:], LEGAL, FROM_CLIENT)
+        assert read is not None
+        one, size = read
+        start += size
+        if isinstance(decoded, tuple):
+            assert decoded == (one.first_byte, one.payload)
+        else:
+            assert plain
+            assert one.fin
+            assert decoded == (one.payload if one.opcode == BINARY else one.payload.decode())
+
+
+@pytest.mark.row(124)
+def test_batch_stops_before_a_frame_that_is_incomplete() -> None:
+    whole, cut = frame(TEXT, "whole"), frame(TEXT, _payload(200))
+    for count in range(len(cut)):
+        batch = codec.decode_frames(whole + cut[:count], 0, LEGAL, FROM_CLIENT, UNLIMITED, False)
+        assert batch == ([(0x81, b"whole")], len(whole))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        frame(TEXT, "x", rsv=4),
+        frame(0x3, "x"),
+        frame(PING, "x", fin=False),
+        frame(TEXT, "x", key=None),
+        _head(0x82, 0x80 | 126, b"\x00\x7d", KEY, bytes(125)),
+        _head(0x82, 0x80 | 127, struct.pack("!Q", 125), KEY, bytes(125)),
+        _head(0x89, 0x80 | 126, struct.pack("!H", 126), KEY, bytes(126)),
+    ],
+)
+def test_batch_stops_before_a_frame_that_is_illegal(bad: bytes) -> None:
+    good = frame(TEXT, "good")
+    data = good + bad + good
+    batch = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, False)
+    assert batch == ([(0x81, b"good")], len(good))
+    with pytest.raises(ProtocolError):
+        codec.decode_header(data, len(good), LEGAL, FROM_CLIENT)
+
+
+@pytest.mark.parametrize("size", [65536, 100_000])
+def test_batch_leaves_the_longest_form_to_others(size: int) -> None:
+    data = frame(BINARY, bytes(size))
+    assert codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, False) == ([], 0)
+
+
+@pytest.mark.row(126)
+@pytest.mark.parametrize("limit", [0, 1, 125, 126, 1000])
+def test_batch_takes_data_up_to_the_limit_and_not_a_byte_more(limit: int) -> None:
+    fits, exceeds = frame(BINARY, bytes(limit)), frame(BINARY, bytes(limit + 1))
+    batch = codec.decode_frames(fits + exceeds, 0, LEGAL, FROM_CLIENT, limit, True)
+    assert batch == ([bytes(limit)], len(fits))
+
+
+def test_batch_takes_control_frames_beyond_the_limit_of_data() -> None:
+    data = frame(PING, bytes(125))
+    batch = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, 1, True)
+    assert batch == ([(0x89, bytes(125))], len(data))
+
+
+def test_batch_starts_at_its_position_and_ends_at_its_size() -> None:
+    one = frame(BINARY, b"x")
+    data, start, seen = one * 100, 0, 0
+    while start < len(data):
+        frames, position = codec.decode_frames(data, start, LEGAL, FROM_CLIENT, 9, True)
+        assert frames == [b"x"] * len(frames)
+        assert position - start == len(frames) * len(one)
+        assert 0 < len(frames) <= codec.BATCH
+        seen, start = seen + len(frames), position
+    assert seen == 100
+    assert codec.decode_frames(data, start, LEGAL, FROM_CLIENT, 9, True) == ([], len(data))
+
+
+@pytest.mark.row(128)
+def test_no_bytes_make_the_codec_stumble() -> None:
+    """Whatever comes is a frame, not yet one, or a protocol error: in all functions alike."""
+    bits = random.Random(6455)
+    firsts = [*LEGAL_FIRST, 0xC1, 0x83]
+    seconds = [0, 1, 2, 125, 126, 127]
+    for first, second, masked in itertools.product(firsts, seconds, (FROM_CLIENT, FROM_SERVER)):
+        for size in range(16):
+            data = _head(first, masked | second, bits.randbytes(size))
+            frames, stop = codec.decode_frames(data, 0, LEGAL, masked, UNLIMITED, False)
+            assert 0 <= stop <= len(data)
+            try:
+                one = codec.decode_frame(data, LEGAL, masked)
+            except ProtocolError as error:
+                outcome = error.code
+            else:
+                outcome = 0
+                if one is not None:
+                    assert frames[0] == (one[0].first_byte, one[0].payload)
+            assert not frames or not outcome
+            assert outcome in (0, 1002)

@@ -1,0 +1,143 @@
+"""The order of the modules: imports go downwards, I/O and third parties stay at their level.
+
+A new module has to be put into its place here. Imports for type checkers alone do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from tests.running import ROOT
+
+#: From the bottom to the top; inside a layer, too, a module imports only what stands before it.
+LAYERS = {
+    "values": "errors version core core.headers core.keepalive core.frames core.origins",
+    "protocol": """
+        core.codec core.messages core.extensions core.handshake
+        extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
+        options core.sender core.receiver core.endpoint
+    """,
+    "drivers": "native waiting pool stream driver socket_driver",
+    "connections": "request info logs connection socket_connection aio bridge",
+    "routes": "handlers routing upgrade",
+    "mounts": """
+        wsgi wsgi.types wsgi.environ wsgi.hijack wsgi.servers wsgi.parking wsgi.relay wsgi.serving
+        wsgi.middleware
+        asgi asgi.types asgi.head asgi.lingering asgi.session asgi.uvicorn asgi.guard
+        asgi.middleware
+        server
+    """,
+    "surface": "mounts __init__ cli.demo cli.target cli.serve cli __main__",
+}
+ORDER = [name for names in LAYERS.values() for name in names.split()]
+#: Bytes and times are arguments here.
+PURE = [*LAYERS["values"].split(), *LAYERS["protocol"].split()]
+#: What waits, looks at a clock, or talks to the system.
+IMPURE = """
+    asyncio concurrent datetime http.client io logging multiprocessing pathlib queue random sched
+    select selectors signal socket socketserver ssl subprocess tempfile threading time
+    urllib.request
+"""
+#: The modules that may know a third party.
+THIRD_PARTIES = {
+    "werkzeug": ["request", "routing"],
+    "h11": ["asgi.head", "asgi.guard"],
+    "uvicorn": ["asgi.uvicorn", "asgi.guard", "server"],
+    "a2wsgi": ["cli.target"],
+}
+
+
+def _imports(source: str) -> Iterator[str]:
+    """List the modules that a source imports when it is executed."""
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            waiting += node.orelse
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "."
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            waiting += ast.iter_child_nodes(node)
+
+
+def _read_package() -> dict[str, str]:
+    folder = ROOT / "ws_middleware"
+    names = {
+        path: ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+        for path in folder.rglob("*.py")
+    }
+    return {name: path.read_text() for path, name in names.items()}
+
+
+SOURCES = _read_package()
+IMPORTS = {name: set(_imports(source)) for name, source in SOURCES.items()}
+
+
+def _own_imports(name: str) -> set[str]:
+    own = {other.removeprefix("ws_middleware.") for other in IMPORTS[name]} & SOURCES.keys()
+    return own | ({"__init__"} if "ws_middleware" in IMPORTS[name] else set())
+
+
+def test_every_module_has_its_place() -> None:
+    assert set(ORDER) ^ SOURCES.keys() == set()
+    assert len(ORDER) == len(SOURCES)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_imports_go_downwards(name: str) -> None:
+    below = ORDER[: ORDER.index(name)]
+    assert _own_imports(name) <= set(below)
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_no_input_no_output_and_no_clock_in_the_protocol(name: str) -> None:
+    assert IMPORTS[name].isdisjoint(IMPURE.split())
+    # Random bytes are all that the protocol wants of the system.
+    assert {
+        node.attr
+        for node in ast.walk(ast.parse(SOURCES[name]))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os"
+    } <= {"urandom"}
+
+
+@pytest.mark.parametrize("party", THIRD_PARTIES)
+def test_third_parties_stay_at_the_edge(party: str) -> None:
+    users = [name for name in ORDER if any(_is_of(party, other) for other in IMPORTS[name])]
+    assert sorted(users) == sorted(THIRD_PARTIES[party])
+
+
+def _is_of(package: str, module: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("connection", "aio"), ("socket_connection", "aio"), ("asgi", "wsgi"), ("wsgi", "asgi")],
+)
+def test_neighbours_do_not_know_each_other(one: str, other: str) -> None:
+    for name in ORDER:
+        if _is_of(one, name):
+            assert not [found for found in _own_imports(name) if _is_of(other, found)], name
+
+
+@pytest.mark.parametrize(
+    ("source", "imported"),
+    [
+        ("import a, b.c", {"a", "b.c"}),
+        ("from a import b", {"a", "a.b"}),
+        ("def f():\n    from a import b", {"a", "a.b"}),
+        ("try:\n    import a\nexcept ImportError:\n    import b", {"a", "b"}),
+        ("if TYPE_CHECKING:\n    import a\nelse:\n    import b", {"b"}),
+        ("if typing.TYPE_CHECKING:\n    import a", set()),
+        ("if x:\n    import a", {"a"}),
+        ("from . import a", {".", "None.a"}),
+    ],
+)
+def test_imports_are_found_wherever_they_are(source: str, imported: set[str]) -> None:
+    assert set(_imports(source)) == imported

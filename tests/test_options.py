@@ -1,0 +1,113 @@
+"""The defaults, and what no option may be."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from ws_middleware.extensions import PermessageDeflate
+from ws_middleware.options import Options
+
+#: The defaults that the documentation promises.
+DEFAULTS = {
+    "max_message_size": 1_048_576,
+    "max_frame_size": None,
+    "max_fragments": 65_536,
+    "max_queue": 16,
+    "ping_interval": 20.0,
+    "ping_timeout": 20.0,
+    "open_timeout": 10.0,
+    "close_timeout": 10.0,
+    "write_high_water": 65_536,
+    "max_head_size": 16_384,
+    "max_target_size": 8_192,
+    "max_head_fields": 100,
+    "origins": "same-origin",
+    "hosts": None,
+    "subprotocols": (),
+    "extensions": (PermessageDeflate(),),
+}
+NUMBERS = [name for name, value in DEFAULTS.items() if isinstance(value, int | float)]
+REQUIRED = [
+    "max_queue",
+    "close_timeout",
+    "write_high_water",
+    "max_head_size",
+    "max_target_size",
+    "max_head_fields",
+]
+
+
+def test_defaults_are_what_is_promised() -> None:
+    assert dataclasses.asdict(Options()).keys() == DEFAULTS.keys()
+    assert {name: getattr(Options(), name) for name in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, "max_frame_size"])
+@pytest.mark.parametrize("value", [0, -1, -0.5, float("nan")])
+def test_number_has_to_be_positive(name: str, value: float) -> None:
+    changes: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=f"^{name}={value} is not a positive number"):
+        Options(**changes)
+
+
+@pytest.mark.parametrize("name", sorted({*NUMBERS, "max_frame_size"} - {*REQUIRED}))
+def test_none_is_no_limit(name: str) -> None:
+    changes: dict[str, Any] = {name: None}
+    assert getattr(Options(**changes), name) is None
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_some_things_need_a_limit(name: str) -> None:
+    changes: dict[str, Any] = {name: None}
+    with pytest.raises(ValueError, match=f"^{name} cannot be without a limit"):
+        Options(**changes)
+
+
+@pytest.mark.row(63)
+@pytest.mark.parametrize("name", ["", "a b", "a,b", "a/b", "\xe4", "a\n"])
+def test_subprotocol_has_to_be_a_token(name: str) -> None:
+    with pytest.raises(ValueError, match="is not a subprotocol name"):
+        Options(subprotocols=["good", name])
+
+
+@pytest.mark.parametrize("host", ["", "a b", "http://a", "a:x"])
+def test_hosts_have_to_be_hosts(host: str) -> None:
+    with pytest.raises(ValueError, match="is not a"):
+        Options(hosts=["good", host])
+
+
+@pytest.mark.parametrize("name", ["subprotocols", "hosts"])
+@pytest.mark.parametrize("text", ["", "chat"])
+def test_list_of_names_is_no_text(name: str, text: str) -> None:
+    changes: dict[str, Any] = {name: text}
+    with pytest.raises(ValueError, match=f"^{name}={text!r} is not a list of names"):
+        Options(**changes)
+
+
+def test_hosts_may_be_none_at_all() -> None:
+    assert Options(hosts=[]).hosts == []
+
+
+@pytest.mark.parametrize("origins", ["https://a.example", ["a.example"], ["*"]])
+def test_origins_have_to_be_a_policy(origins: Any) -> None:
+    with pytest.raises(ValueError, match="is not a"):
+        Options(origins=origins)
+
+
+def test_origins_make_a_policy() -> None:
+    policy = Options(origins=["https://a.example"]).origin_policy()
+    assert policy(("https", "a.example", 443), "b.example", False)
+    assert not policy(("https", "b.example", 443), "b.example", False)
+
+
+def test_options_never_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Options().max_queue = 1  # type: ignore[misc]
+
+
+def test_options_are_named() -> None:
+    with pytest.raises(TypeError):
+        Options(2**20)  # type: ignore[call-arg]
