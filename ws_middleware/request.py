@@ -67,7 +67,7 @@ class Request:
     @property
     def path(self) -> str:
         """Give the decoded path, without the query and without `root_path`."""
-        path = unquote(self._raw_path)
+        path = unquote(self.raw_path)
         root = self.root_path
         return path[len(root) :] if root and path.startswith(root + "/") else path
 
@@ -77,7 +77,8 @@ class Request:
         return self.head.target.partition("?")[2]
 
     @property
-    def _raw_path(self) -> str:
+    def raw_path(self) -> str:
+        """Give the path as it was sent, without the query."""
         path = self.head.target.partition("?")[0]
         if path.startswith("/"):
             return path
@@ -98,8 +99,9 @@ class Request:
 
     @cached_property
     def cookies(self) -> MultiDict[str, str]:
-        """Give the cookies."""
-        return parse_cookie("; ".join(self.headers.getlist("cookie")))
+        """Give the cookies; what is not UTF-8 in them is replaced, not an error."""
+        sent = "; ".join(self.headers.getlist("cookie")).encode("latin-1")
+        return parse_cookie(sent.decode("utf-8", "replace").encode().decode("latin-1"))
 
     @property
     def host(self) -> str:
@@ -120,7 +122,8 @@ class Request:
     def url(self) -> str:
         """Give the URL for people: decoded where that is safe."""
         scheme = "wss" if self.secure else "ws"
-        return uri_to_iri(f"{scheme}://{self.host}{self.head.target}")
+        query = f"?{self.query_string}" if self.query_string else ""
+        return uri_to_iri(f"{scheme}://{self.host}{self.raw_path}{query}")
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!a}>"

@@ -70,6 +70,8 @@ class Router:
 
     def match(self, path: str) -> tuple[Route, dict[str, Any]] | None:
         """Find the route for a decoded path and what the rule took from it."""
+        if path.startswith("//"):
+            return None  # werkzeug would see one slash
         try:
             route, params = self._adapter.match(path, websocket=True)
         except HTTPException:

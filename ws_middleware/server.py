@@ -14,6 +14,7 @@ import signal
 import socket
 import ssl
 import stat
+import warnings
 from collections.abc import Generator, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -107,7 +108,30 @@ def _listen(sock: socket.socket, address: Any) -> socket.socket:
     return sock
 
 
-class _StandaloneServer(uvicorn.Server):
+class _Server(uvicorn.Server):
+    """Be uvicorn's server, which leaves nothing open, whatever ends it."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve; afterwards every peer was told 1001, and no socket is open."""
+        try:
+            await super().serve(sockets)
+        finally:
+            for sock in sockets or ():
+                sock.close()
+            if asyncio._get_running_loop() is not None:  # else it was closed under us
+                self._release()
+
+    def _release(self) -> None:
+        for server in getattr(self, "servers", ()):
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
+
+class _StandaloneServer(_Server):
     """Be uvicorn's server; a signal to stop is a good end."""
 
     @contextlib.contextmanager
@@ -144,12 +168,18 @@ def _ignored_afterwards() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _EmbeddedServer(uvicorn.Server):
-    """Be a server inside a program that has its own idea of signals."""
+class _EmbeddedServer(_Server):
+    """Be a server inside a program that has its own idea of signals and of its end."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            raise RuntimeError("the application failed to start; the log says why") from None
 
 
 class Server:
@@ -196,11 +226,15 @@ class Server:
     async def __aenter__(self) -> Self:
         """Start to listen."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        while not self._server.started:
-            done, _ = await asyncio.wait([self._task], timeout=0.01)
-            if done:
-                self._task.result()
-                raise RuntimeError("the server stopped before it had started")
+        try:
+            while not self._server.started:
+                done, _ = await asyncio.wait([self._task], timeout=0.01)
+                if done:
+                    self._task.result()
+                    raise RuntimeError("the server stopped before it had started")
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
         return self
 
     async def __aexit__(
@@ -214,9 +248,18 @@ class Server:
 
     async def stop(self) -> None:
         """Close every connection with 1001, within the grace time, and stop."""
-        assert self._task is not None
         self._server.should_exit = True
-        await self._task
+        if self._task is None:
+            self._socket.close()
+        else:
+            await self._task
+
+    def __del__(self) -> None:
+        """Stop a server that was forgotten."""
+        task: asyncio.Task[None] | None = getattr(self, "_task", None)
+        if task is not None and not task.done():
+            warnings.warn(f"{self!r} was not stopped", ResourceWarning, source=self, stacklevel=1)
+            self._server.should_exit = True
 
 
 def serve(config: ServerConfig, sock: socket.socket) -> int:

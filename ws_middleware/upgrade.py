@@ -76,7 +76,10 @@ def check_origin(request: Request, options: Options) -> None:
         raise HandshakeError(400, "the Origin field is there more than once")
     try:
         origin = None if origins[0] == "null" else parse_origin(origins[0])
-        allowed = options.origin_policy()(origin, request.host, request.secure)
+        # Browsers send ASCII (RFC 6454 §6.2): only settings may spell a name in Unicode.
+        allowed = origins[0].isascii() and options.origin_policy()(
+            origin, request.host, request.secure
+        )
     except ValueError:
         allowed = False
     if not allowed:

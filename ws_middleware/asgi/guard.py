@@ -1,8 +1,9 @@
 """The first bytes of each TCP connection of the standalone server, under our limits.
 
 Each request head is read here, completely, before anybody else sees a byte of it. A request
-that means to open a WebSocket goes to our protocol with every byte behind it; any other is
-lent, as it came, to uvicorn's own HTTP protocol, one request at a time.
+that means to open a WebSocket goes to our protocol with every byte behind it; any other is lent
+to uvicorn's own HTTP protocol, one request at a time. Only there does a body end where it
+ends here: what the two could read differently is refused or left out.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ logger = logging.getLogger("ws_middleware")
 class HTTPGuard(asyncio.Protocol):
     """Read request heads and hand each request to whom it belongs."""
 
-    _transport: asyncio.Transport
+    transport: asyncio.Transport
 
     def __init__(
         self,
@@ -61,22 +62,30 @@ class HTTPGuard(asyncio.Protocol):
         self._body: _Body | None = None
         self._http: Any = None  # uvicorn's protocol, once it was needed
         self._lent: _LentTransport | None = None
-        self._busy = False  # a response is under way
-        self._waiting = bytearray()  # what came behind the request that is being answered
+        self._busy = False  # a TLS handshake or a request is under way
+        self._answered = False  # the response to that request is complete
+        self._waiting = bytearray()  # what came meanwhile
 
     # --- what the transport calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not one by class
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is not one by class
+        self._address = transport.get_extra_info("peername")  # not to be had behind the end
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         if self._tls is not None:
+            self._busy = True
             self._handshake = self._loop.create_task(self._start_tls(self._tls))
         elif self._deadline is not None:
             self._timer = self._loop.call_at(self._deadline, self._on_open_timeout)
 
     async def _start_tls(self, context: ssl.SSLContext) -> None:
-        plain = self._transport
+        plain = self.transport
+        if plain.is_closing():
+            return
+        if self._waiting:  # the ClientHello came before this task ran
+            self._loop.call_soon(_pass_on, plain, bytes(self._waiting))
+            self._waiting.clear()
         limit = None if self._deadline is None else max(self._deadline - self._loop.time(), 0.001)
         try:
             secured = await self._loop.start_tls(
@@ -85,16 +94,22 @@ class HTTPGuard(asyncio.Protocol):
         except (OSError, ssl.SSLError, TimeoutError) as error:
             logger.info(
                 "%s TLS handshake failed: %s",
-                format_address(plain.get_extra_info("peername")),
+                format_address(self._address),
                 ascii(str(error)),
             )
+            self._let_go()  # of a handshake that fails, `connection_lost` is not told
             plain.abort()
             return
         if secured is None:
+            self._let_go()
             return  # lost meanwhile
-        self._transport = secured
+        self.transport = secured
         if self._deadline is not None:
             self._timer = self._loop.call_at(self._deadline, self._on_open_timeout)
+        # The head may have come in the segment that ended the handshake, with a lot behind it.
+        plain.resume_reading()
+        self._busy = False
+        self._take_waiting()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes: of a head, of a body, or of what comes behind."""
@@ -103,7 +118,7 @@ class HTTPGuard(asyncio.Protocol):
         elif self._busy:
             self._waiting += data
             if len(self._waiting) > BLOCK:
-                self._transport.pause_reading()
+                self.transport.pause_reading()
         else:
             self._take_head(data)
 
@@ -129,7 +144,12 @@ class HTTPGuard(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Close a connection on which nothing was asked yet: the server stops."""
-        self._transport.close()
+        if self._handshake is not None and not self._handshake.done():
+            self._handshake.cancel()
+            self._let_go()
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     # --- heads ---
 
@@ -140,8 +160,7 @@ class HTTPGuard(asyncio.Protocol):
                 return
             self._reader = HeadReader(self._options)
             head = parse_head(read[0])
-            if _has_ambiguous_length(head):
-                raise HandshakeError(400, "the request has two lengths (RFC 9112 §6.3)")
+            _check_framing(head)
         except HandshakeError as error:
             self._refuse(error)
             return
@@ -153,22 +172,22 @@ class HTTPGuard(asyncio.Protocol):
     def _on_open_timeout(self) -> None:
         self._timer = None
         if self._reader.is_empty:
-            self._transport.abort()
+            self.transport.abort()
             return
         limit = self._options.open_timeout
         self._refuse(HandshakeError(408, f"no whole request came within open_timeout={limit} s"))
 
     def _refuse(self, error: HandshakeError) -> None:
         self._detach()
-        handshake_refused(self._transport.get_extra_info("peername"), "-", error)
-        last = LingeringClose(self._transport, self._options.close_timeout, lambda _: None)
+        handshake_refused(self._address, "-", error)
+        last = LingeringClose(self.transport, self._options.close_timeout, lambda _: None)
         last.send(encode_refusal(error), last=True)
 
     def _upgrade(self, head: RequestHead, leftover: bytes) -> None:
         self._detach()
         protocol = WebSocketProtocol(self._config, self._server_state, self._app_state)
-        protocol.connection_made(self._transport)
-        self._transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
         protocol.begin(head, leftover, deadline=self._deadline)
 
     def _detach(self) -> None:
@@ -176,7 +195,7 @@ class HTTPGuard(asyncio.Protocol):
         self._let_go()
         if self._lent is not None:
             self._lent.take_back()
-            self._server_state.connections.discard(self._http)
+            self._http.connection_lost(None)
 
     def _let_go(self) -> None:
         self._server_state.connections.discard(self)
@@ -187,24 +206,23 @@ class HTTPGuard(asyncio.Protocol):
     # --- plain HTTP ---
 
     def _lend(self, head: RequestHead, raw_head: bytes, rest: bytes) -> None:
-        """Give a request to uvicorn's HTTP protocol; the deadline is for the first head only.
-
-        Between requests uvicorn's own keep-alive timeout runs, as it sees no part of a head.
-        """
+        """Give a request to uvicorn's HTTP protocol, which knows only of whole heads."""
         self._let_go()
         self._deadline = None
-        self._busy = True
+        self._busy, self._answered = True, False
         if self._http is None:
             self._start_http()
+        assert self._lent is not None
+        self._lent.has_written = False
         self._body = _Body(raw_head) if _has_body(head) else None
-        self._http.data_received(raw_head)
+        self._http.data_received(_without_ignored(head, raw_head))
         if self._body is not None:
             self._take_body(rest)
         else:
             self._waiting += rest
 
     def _start_http(self) -> None:
-        self._lent = _LentTransport(self._transport)
+        self._lent = _LentTransport(self.transport)
         self._http = _WatchedHTTP(
             config=self._config, server_state=self._server_state, app_state=self._app_state
         )
@@ -213,39 +231,81 @@ class HTTPGuard(asyncio.Protocol):
 
     def _take_body(self, data: bytes) -> None:
         assert self._body is not None
-        size = self._body.feed(data)
+        try:
+            size = self._body.feed(data)
+        except h11.RemoteProtocolError:
+            self._refuse_body()
+            return
         if size is not None:
             self._body = None
             self._waiting += data[size:]
             data = data[:size]
+            self._loop.call_soon(self._next_request)
         if data:
             self._http.data_received(data)
 
+    def _refuse_body(self) -> None:
+        assert self._lent is not None
+        if self._lent.has_written:
+            self.transport.close()  # a second response would be taken for another request's
+        else:
+            self._refuse(HandshakeError(400, "the request's body is malformed (RFC 9112 §7.1)"))
+
     def _on_response_complete(self) -> None:
-        self._busy = False
-        if self._body is None and not self._transport.is_closing():
-            # Not inside uvicorn's own call: it has yet to clean up behind its response.
-            self._loop.call_soon(self._next_request)
+        self._answered = True
+        if self._body is not None and not self.transport.is_closing():
+            # Nobody reads the rest of the body any more: it does not get for ever.
+            self._timer = self._loop.call_later(self._options.close_timeout, self.transport.abort)
+        # Not inside uvicorn's own call: it has yet to clean up behind its response.
+        self._loop.call_soon(self._next_request)
 
     def _next_request(self) -> None:
-        if self._busy or self._transport.is_closing():
+        """Go on where both the request and its response have come to their ends."""
+        done = self._busy and self._answered and self._body is None
+        if not done or self.transport.is_closing():
             return
-        self._transport.resume_reading()
+        self._let_go()
+        # uvicorn's own time-out does not run where the end of a body came late.
+        self._timer = self._loop.call_later(self._config.timeout_keep_alive, self.transport.close)
+        self._busy = False
+        self.transport.resume_reading()
+        self._take_waiting()
+
+    def _take_waiting(self) -> None:
         data, self._waiting = bytes(self._waiting), bytearray()
         if data:
             self._take_head(data)
+
+
+def _pass_on(transport: asyncio.Transport, data: bytes) -> None:
+    """Give bytes to the buffered protocol that has the transport now."""
+    protocol = cast(asyncio.BufferedProtocol, transport.get_protocol())
+    protocol.get_buffer(len(data))[: len(data)] = data  # type: ignore[index]
+    protocol.buffer_updated(len(data))
 
 
 def _has_body(head: RequestHead) -> bool:
     return any(name.lower() in ("content-length", "transfer-encoding") for name, _ in head.fields)
 
 
-def _has_ambiguous_length(head: RequestHead) -> bool:
-    # "Transfer-Encoding and Content-Length … ought to be handled as an error" (§6.3)
+def _check_framing(head: RequestHead) -> None:
+    # "Transfer-Encoding and Content-Length … ought to be handled as an error" (RFC 9112 §6.3)
     fields = head.fields
-    return bool(
-        field_values(fields, "content-length") and field_values(fields, "transfer-encoding")
-    )
+    if field_values(fields, "content-length") and field_values(fields, "transfer-encoding"):
+        raise HandshakeError(400, "the request has two lengths (RFC 9112 §6.3)")
+    if head.method == "CONNECT":
+        raise HandshakeError(501, "this is not a proxy (RFC 9110 §9.3.6)")
+
+
+def _without_ignored(head: RequestHead, raw_head: bytes) -> bytes:
+    """Leave out the fields that a server may or must ignore, where uvicorn does not.
+
+    With an Upgrade its parser takes the body for the next request ("a server MAY ignore" it,
+    RFC 9110 §7.8); an Expect of HTTP/1.0 would be answered with a 1xx (§10.1.1).
+    """
+    ignored = {b"upgrade", b"expect"} if head.version == "1.0" else {b"upgrade"}
+    lines = raw_head.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in ignored)
 
 
 class _Body:
@@ -260,15 +320,10 @@ class _Body:
         """Take bytes; returns how many of them belong to the body once it has ended."""
         if data:
             self._parser.receive_data(data)
-        try:
-            while True:
-                event = self._parser.next_event()
-                if event is h11.NEED_DATA:
-                    return None
-                if isinstance(event, h11.EndOfMessage):
-                    return len(data) - len(self._parser.trailing_data[0])
-        except h11.RemoteProtocolError:
-            return None  # uvicorn sees the same bytes, and answers them with 400
+        while (event := self._parser.next_event()) is not h11.NEED_DATA:
+            if isinstance(event, h11.EndOfMessage):
+                return len(data) - len(self._parser.trailing_data[0])
+        return None
 
 
 class _LentTransport:
@@ -277,10 +332,16 @@ class _LentTransport:
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._is_lent = True
+        self.has_written = False  # anything of the response
 
     def take_back(self) -> None:
         """Let no call through any more, such as that of a keep-alive timer."""
         self._is_lent = False
+
+    def write(self, data: bytes) -> None:
+        if self._is_lent:
+            self.has_written = True
+            self._transport.write(data)
 
     def is_closing(self) -> bool:
         return not self._is_lent or self._transport.is_closing()
@@ -303,3 +364,9 @@ class _WatchedHTTP(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self.watcher()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.transport.has_written:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)

@@ -14,6 +14,8 @@ from ws_middleware.options import Options
 
 __all__ = ["HeadReader", "parse_head"]
 
+_BROKEN_LINE = "a line of the request does not end with CR LF (RFC 9112 §2.2)"
+
 
 class HeadReader:
     """Collect the bytes of one request head, within the limits of `options`."""
@@ -36,6 +38,7 @@ class HeadReader:
         self._scanned = len(buffer)
         size = len(buffer) if end < 0 else end + 4
         self._check_start()
+        self._check_line_ends(size)
         self._check_target(size)
         if size > self._options.max_head_size:
             raise HandshakeError(
@@ -53,6 +56,11 @@ class HeadReader:
         # No method begins like this; waiting for more would only feed whoever sends it.
         if self._buffer and not 0x21 <= self._buffer[0] <= 0x7E:
             raise HandshakeError(400, "the request does not begin with a method (RFC 9112 §3)")
+
+    def _check_line_ends(self, size: int) -> None:
+        # At once: behind a bare LF an end of the head may never be seen.
+        if self._buffer.count(b"\n", 0, size) != self._buffer.count(b"\r\n", 0, size):
+            raise HandshakeError(400, _BROKEN_LINE)
 
     def _check_target(self, size: int) -> None:
         limit = self._options.max_target_size
@@ -96,8 +104,6 @@ def _check_lines(data: bytes) -> None:
         # "a recipient … MUST … reject" or repair a bare CR (RFC 9112 §2.2); a bare LF and a
         # folded line (§5.2) are where parsers disagree, so both are refused.
         if b"\n" in line or b"\r" in line or b"\0" in line:
-            raise HandshakeError(
-                400, "a line of the request does not end with CR LF (RFC 9112 §2.2)"
-            )
+            raise HandshakeError(400, _BROKEN_LINE)
         if line.startswith((b" ", b"\t")):
             raise HandshakeError(400, "the request has a folded line (RFC 9112 §5.2)")

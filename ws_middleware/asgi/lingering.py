@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Callable
 
 from ws_middleware.core.handshake import encode_response
+from ws_middleware.driver import end_stream
 from ws_middleware.errors import HandshakeError
 
 __all__ = ["LingeringClose", "encode_refusal"]
 
 
-def encode_refusal(error: HandshakeError) -> bytes:
+def encode_refusal(error: HandshakeError, method: str = "GET") -> bytes:
     """Write the complete response that refuses a request (RFC 9112 §9.6).
 
     >>> encode_refusal(HandshakeError(404, "no")).splitlines()[0]
@@ -32,7 +33,8 @@ def encode_refusal(error: HandshakeError) -> bytes:
         ("Content-Length", str(len(body))),
         ("Connection", connection),
     ]
-    return encode_response(error.status, fields, body)
+    # "The server MUST NOT send content in the response" to HEAD (RFC 9110 §9.3.2).
+    return encode_response(error.status, fields, b"" if method == "HEAD" else body)
 
 
 class LingeringClose(asyncio.Protocol):
@@ -57,7 +59,7 @@ class LingeringClose(asyncio.Protocol):
         transport.resume_reading()
         transport.write(data)
         if last and transport.can_write_eof():
-            transport.write_eof()
+            end_stream(transport)
         elif last:
             transport.close()
 

@@ -48,12 +48,14 @@ class ASGIMiddleware:
         try:
             route = find_route(self.router, handshake.request)
         except HandshakeError as error:
-            if self.app is not None:
-                await self.app(scope, receive, send)
-            else:
-                handshake.refuse(error)
+            unknown = error  # what the app raises is not to be chained to it
+        else:
+            await self._upgrade(handshake, route)
             return
-        await self._upgrade(handshake, route)
+        if self.app is not None:
+            await self.app(scope, receive, send)
+        else:
+            handshake.refuse(unknown)
 
     async def _upgrade(self, handshake: WebSocketProtocol, route: Route) -> None:
         request = handshake.request

@@ -114,7 +114,9 @@ class WebSocketProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; whoever works for it is told."""
         self._server_state.connections.discard(self)
-        self._decide()
+        if not self._decided.done():
+            # The timer goes on: an application that does not heed it is cancelled then.
+            self._decided.set_result(None)
         if self._connection is not None:
             connection_finished(
                 self._connection,
@@ -145,14 +147,13 @@ class WebSocketProtocol(asyncio.Protocol):
         """Answer a request: check it, then ask the application."""
         self._begun = True
         self._early = leftover + self._early
-        scope = self._make_scope(head)
         self.request = Request(
             head,
             remote_address=self.transport.get_extra_info("peername"),
-            secure=scope["scheme"] == "wss",
+            secure=self.transport.get_extra_info("sslcontext") is not None,
             root_path=self._config.root_path,
-            scope=scope,
         )
+        scope = self.request.scope = self._make_scope(self.request)
         try:
             if refusal is not None:
                 raise refusal
@@ -167,7 +168,13 @@ class WebSocketProtocol(asyncio.Protocol):
             self._timer = self._loop.call_at(deadline, self._on_open_timeout)
         self._task = self._loop.create_task(self._run_app(scope))
         self._server_state.tasks.add(self._task)
-        self._task.add_done_callback(self._server_state.tasks.discard)
+        self._task.add_done_callback(self._forget_task)
+        self._task.add_done_callback(lambda _: self._cancel_timer())
+
+    def _forget_task(self, task: asyncio.Task[None]) -> None:
+        self._server_state.tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # has been told already: it ends the loop
 
     def _check_capacity(self) -> None:
         limit = self._config.limit_concurrency
@@ -179,29 +186,28 @@ class WebSocketProtocol(asyncio.Protocol):
                 [("Retry-After", "5")],
             )
 
-    def _make_scope(self, head: RequestHead) -> Scope:
-        path, _, query = head.target.partition("?")
+    def _make_scope(self, request: Request) -> Scope:
+        fields = request.head.fields
+        path = request.raw_path
         root = self._config.root_path
         info = self.transport.get_extra_info
-        secure = info("sslcontext") is not None
         try:
-            subprotocols = offered_subprotocols(head.fields)
+            subprotocols = offered_subprotocols(fields)
         except HandshakeError:
             subprotocols = []
         return {
             "type": "websocket",
             "asgi": {"version": self._config.asgi_version, "spec_version": "2.5"},
             "http_version": "1.1",
-            "scheme": "wss" if secure else "ws",
+            "scheme": "wss" if request.secure else "ws",
             "server": _address(info("sockname")),
-            "client": _address(info("peername")),
+            "client": _address(request.remote_address),
             "root_path": root,
             "path": root + unquote(path),
             "raw_path": (root + path).encode("latin-1"),
-            "query_string": query.encode("latin-1"),
+            "query_string": request.query_string.encode("latin-1"),
             "headers": [
-                (name.lower().encode("latin-1"), value.encode("latin-1"))
-                for name, value in head.fields
+                (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields
             ],
             "subprotocols": subprotocols,
             "state": self._app_state.copy(),
@@ -241,6 +247,9 @@ class WebSocketProtocol(asyncio.Protocol):
     def _decide(self) -> None:
         if not self._decided.done():
             self._decided.set_result(None)
+        self._cancel_timer()
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -294,7 +303,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if self.is_decided:
             return
         handshake_refused(self.request.remote_address, self.request.target, error)
-        self._send_last(encode_refusal(error))
+        self._send_last(encode_refusal(error, self.request.method))
 
     def deny(
         self, status: int, fields: Iterable[tuple[str, str]], body: bytes, *, more: bool

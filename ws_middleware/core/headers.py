@@ -103,12 +103,13 @@ def parse_host(value: str) -> tuple[str, int | None]:
     """
     if value.startswith("["):
         address, bracket, rest = value[1:].partition("]")
-        if not bracket or ":" not in address or not _IP_LITERAL.issuperset(address):
+        valid = ":" in address and len(address) <= 45 and _IP_LITERAL.issuperset(address)
+        if not bracket or not valid:
             raise ValueError(f"{safe_text(value)} is not a host")
         host = f"[{address.lower()}]"
     else:
         name, colon, port = value.partition(":")
-        if not name or not _HOST.issuperset(name):
+        if not 0 < len(name) <= 255 or not _HOST.issuperset(name):
             raise ValueError(f"{safe_text(value)} is not a host")
         host, rest = name.lower(), colon + port
     return host, _parse_port(rest)

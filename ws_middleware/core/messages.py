@@ -212,7 +212,7 @@ class Assembler:
         self._checked += count
         # Python's decoder takes two bytes of a surrogate for the beginning of a character.
         if b"\xed\xa0" <= self._buffer[self._checked :] < b"\xee":
-            raise _invalid_text("surrogate")
+            raise _invalid_text("invalid continuation byte")
 
     def _finish(self) -> Data:
         whole = self.take()

@@ -108,6 +108,7 @@ class Receiver:
                 else:
                     self._assembler.expect(Opcode.TEXT)  # which is refused, like binary
             elif self._position >= len(self._input):
+                self._input, self._position = b"", 0  # what a silent peer said is not kept
                 return None
             elif self._header is not None:
                 event = self._on_part(self._header)

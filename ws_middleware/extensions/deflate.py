@@ -17,6 +17,8 @@ __all__ = ["Deflater", "Inflater", "collect", "parse_window_bits"]
 
 #: What a flush ends with; the sender drops it, the receiver appends it (RFC 7692 §7.2.1).
 TAIL = b"\x00\x00\xff\xff"
+#: An empty final block: zlib sees the end of a unit in it, if the unit ends with a whole block.
+END = b"\x03\x00"
 
 
 def parse_window_bits(value: str | None) -> int:
@@ -81,23 +83,24 @@ class Inflater:
     def __init__(self, bits: int, takeover: bool) -> None:
         self._bits = max(bits, 9)  # zlib reads a window of 8 bits with one of 9
         self._takeover = takeover
-        self._decompressor: zlib._Decompress | None = None
-        self._history = b""  # the window, for a new stream behind a final block
+        self._decompressor: zlib._Decompress | None = None  # within a stream of blocks
+        self._history = b""  # the window, for the next stream
 
     def inflate(self, data: bytes, final: bool, budget: int | None) -> bytes:
         """Decompress a piece; `final` ends a unit, whose tail is put back first."""
-        if final:
-            data += TAIL
-        output = self._inflate(data, budget)
+        tail = TAIL + END if final else b""
+        output = self._inflate(data + tail, tail, budget)
+        if final and self._decompressor is not None:
+            raise ProtocolError("compressed payload ends inside a block", CloseCode.INVALID_DATA)
         if final and not self._takeover:
-            self._decompressor = None
             self._history = b""
         return output
 
-    def _inflate(self, data: bytes, budget: int | None) -> bytes:
+    def _inflate(self, data: bytes, tail: bytes, budget: int | None) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        while data:
+        # A tail without a block that it completes would be taken for the beginning of one.
+        while data and not (self._decompressor is None and data == tail):
             # One byte over the budget is enough to know; 0 would mean "no limit" to zlib.
             room = 0 if budget is None else budget - size + 1
             chunk, data = self._step(data, room)

@@ -165,6 +165,7 @@ class _Active(ActiveExtension):
             self._deflating = frame.compress and not small
         if not self._deflating:
             return frame
+        self._deflating = not frame.fin
         payload = self._deflater.deflate(frame.payload, frame.fin)
         return frame._replace(payload=payload, rsv1=first)
 
