@@ -1,0 +1,136 @@
+"""One measurement: a fresh server on one core, a load on another, one number.
+
+The number is a cost: microseconds of the server's CPU time for one message or handshake, or
+KiB of its resident memory for one connection. Less is better.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import psutil
+
+from benchmarks.load import hold, run
+
+__all__ = ["WORKLOADS", "Timing", "Workload", "measure"]
+
+#: The marginal connection is measured, behind so many that warm the server up.
+FIRST_CONNECTIONS = 100
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Say how long one measurement takes, in seconds, and how many connections it holds."""
+
+    seconds: float = 2.0
+    warmup: float = 0.5
+    connections: int = 1000
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Name what is measured, in which unit, and how: from a server to a cost."""
+
+    title: str
+    unit: str
+    cost: Callable[[psutil.Process, int, Timing], float]
+    compression: bool = False
+
+
+def _cpu_cost(server: psutil.Process, port: int, timing: Timing, mode: str, **load: int) -> float:
+    result = run(
+        mode,
+        core=_load_core(),
+        port=port,
+        pid=server.pid,
+        seconds=timing.seconds,
+        warmup=timing.warmup,
+        **load,
+    )
+    return float(result["server_cpu"]) / int(result["done"]) * 1e6
+
+
+def _memory_cost(server: psutil.Process, port: int, timing: Timing, **options: int) -> float:
+    load = {"core": _load_core(), "port": port, **options}
+    with hold(connections=FIRST_CONNECTIONS, **load):
+        before = server.memory_info().rss
+        with hold(connections=timing.connections, **load):
+            return float(server.memory_info().rss - before) / timing.connections / 1024
+
+
+_ECHO, _HANDSHAKE = "µs per message", "µs per handshake"
+
+WORKLOADS: Mapping[str, Workload] = {
+    "32": Workload(
+        "echo of 32 B text, 64 connections",
+        _ECHO,
+        partial(_cpu_cost, mode="echo", connections=64, size=32),
+    ),
+    "1k": Workload(
+        "echo of 1 KiB text, 64 connections",
+        _ECHO,
+        partial(_cpu_cost, mode="echo", connections=64, size=1024),
+    ),
+    "64k": Workload(
+        "echo of 64 KiB binary, 8 connections",
+        _ECHO,
+        partial(_cpu_cost, mode="echo", connections=8, size=65536, binary=True),
+    ),
+    "32x16": Workload(
+        "echo of 32 B text, 64 connections, 16 messages in flight on each",
+        _ECHO,
+        partial(_cpu_cost, mode="echo", connections=64, size=32, depth=16),
+    ),
+    "handshake": Workload(
+        "opening and closing handshake, 32 at a time",
+        _HANDSHAKE,
+        partial(_cpu_cost, mode="handshake", connections=32),
+    ),
+    "idle": Workload(
+        "memory of an open connection that echoed 32 B of text",
+        "KiB per connection",
+        partial(_memory_cost, size=32),
+    ),
+    "idle-deflate": Workload(
+        "memory of one with permessage-deflate that echoed 1 KiB of text",
+        "KiB per connection",
+        partial(_memory_cost, size=1024, deflate=True),
+        compression=True,
+    ),
+}
+
+
+def _server_core() -> int | None:
+    return None if len(os.sched_getaffinity(0)) < 2 else min(os.sched_getaffinity(0))
+
+
+def _load_core() -> int | None:
+    return None if len(os.sched_getaffinity(0)) < 2 else max(os.sched_getaffinity(0))
+
+
+@contextmanager
+def _running(name: str, compression: bool) -> Iterator[tuple[psutil.Process, int]]:
+    """Run a server of `benchmarks.servers`; gives its process and its port."""
+    command = [sys.executable, "-m", "benchmarks.servers", name]
+    with subprocess.Popen(
+        [*command, "--compression"] if compression else command, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            if (core := _server_core()) is not None:
+                os.sched_setaffinity(process.pid, {core})
+            assert process.stdout is not None
+            yield psutil.Process(process.pid), int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def measure(server: str, workload: Workload, timing: Timing) -> float:
+    """Measure once what a workload costs a server."""
+    with _running(server, workload.compression) as (process, port):
+        return workload.cost(process, port, timing)

@@ -1,0 +1,108 @@
+"""The servers that are compared: `python -m benchmarks.servers NAME [--compression]`.
+
+Each one echoes every message, logs warnings at the most, has its defaults otherwise, and
+prints the port that it listens on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+import uvloop
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_websockets
+
+from ws_middleware import AsyncConnection, WebSockets
+from ws_middleware.server import ServerConfig, bind, serve
+
+__all__ = ["SERVERS"]
+
+
+def ours(sock: socket.socket, compression: bool, loop: str = "uvloop") -> None:
+    ws = WebSockets() if compression else WebSockets(extensions=())
+
+    @ws.route("/")
+    async def echo(connection: AsyncConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    serve(ServerConfig(ws.asgi(), options=ws.options, loop=loop, log_level="warning"), sock)
+
+
+def ours_on_asyncio(sock: socket.socket, compression: bool) -> None:
+    ours(sock, compression, "asyncio")
+
+
+async def _websockets(sock: socket.socket, compression: bool) -> None:
+    async def echo(connection: ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    method = "deflate" if compression else None
+    async with serve_websockets(echo, sock=sock, compression=method) as server:
+        await server.serve_forever()
+
+
+def websockets(sock: socket.socket, compression: bool) -> None:
+    uvloop.run(_websockets(sock, compression))
+
+
+def websockets_on_asyncio(sock: socket.socket, compression: bool) -> None:
+    asyncio.run(_websockets(sock, compression))
+
+
+async def asgi_echo(scope: Any, receive: Any, send: Any) -> None:
+    """Be a plain ASGI app."""
+    while (event := await receive())["type"] != "websocket.disconnect":
+        if event["type"] == "websocket.connect":
+            await send({"type": "websocket.accept"})
+        elif event.get("text") is not None:
+            await send({"type": "websocket.send", "text": event["text"]})
+        else:
+            await send({"type": "websocket.send", "bytes": event["bytes"]})
+
+
+def uvicorn_with(sock: socket.socket, compression: bool, protocol: str = "auto") -> None:
+    config = uvicorn.Config(
+        asgi_echo,
+        loop="uvloop",
+        ws=protocol,
+        ws_per_message_deflate=compression,
+        lifespan="off",
+        log_level="warning",
+    )
+    uvicorn.Server(config).run(sockets=[sock])
+
+
+def uvicorn_with_ours(sock: socket.socket, compression: bool) -> None:
+    uvicorn_with(sock, compression, "ws_middleware.asgi.uvicorn:WebSocketProtocol")
+
+
+SERVERS: dict[str, Callable[[socket.socket, bool], None]] = {
+    "ws_middleware": ours,
+    "ws_middleware-asyncio": ours_on_asyncio,
+    "websockets": websockets,
+    "websockets-asyncio": websockets_on_asyncio,
+    "uvicorn": uvicorn_with,
+    "uvicorn-ws_middleware": uvicorn_with_ours,
+}
+
+
+def main() -> None:
+    """Run the server that is named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=SERVERS)
+    parser.add_argument("--compression", action="store_true")
+    parsed = parser.parse_args()
+    sock = bind(port=0)
+    print(sock.getsockname()[1], flush=True)
+    SERVERS[parsed.name](sock, parsed.compression)
+
+
+if __name__ == "__main__":
+    main()
