@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from random import Random
 from typing import Any
 
 import pytest
@@ -685,3 +686,38 @@ def test_app_that_hangs_is_released_when_the_peer_leaves(server: RunningServer) 
 )
 def test_path_without_a_route_is_not_upgraded(server: RunningServer, path: str) -> None:
     assert refused(server, path).status == 403
+
+
+# --- anything ---
+
+KNOWN = {101, 200, 400, 403, 405, 408, 414, 421, 426, 431, 501}
+PIECES = [b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b",", b";", b'"', b"\xff", b"HTTP/1.1", b"xxx"]
+
+
+def mutate(data: bytes, random: Random) -> bytes:
+    """Remove, repeat, replace or insert something, somewhere."""
+    start = random.randrange(len(data))
+    stop = start + random.choice([0, 1, 1, 2, 8, 40])
+    middle = random.choice([b"", data[start:stop] * 2, random.choice(PIECES), random.randbytes(2)])
+    return data[:start] + middle + data[stop:]
+
+
+@pytest.mark.row(1, 51)
+@pytest.mark.parametrize("seed", range(8))
+def test_mutilated_handshakes_are_answered_once_or_not_at_all(
+    server: RunningServer, seed: int
+) -> None:
+    random = Random(seed)
+    fields: Fields = {"Host": "a", "Sec-WebSocket-Key": SAMPLE_KEY, "Origin": "https://a"}
+    for _ in range(100):
+        with Peer(server.port) as peer:
+            path = random.choice(["/spoken", "/deflates", "/app/accept"])
+            data = peer.request(path, fields=fields)
+            for _ in range(random.randint(1, 3)):
+                data = mutate(data, random)
+            peer.send(data)
+            peer.finish()
+            received = peer.read_rest()
+        statuses = re.findall(rb"HTTP/1\.1 (\d{3}) ", received)
+        assert len(statuses) == bool(received), (data, received)
+        assert all(int(status) in KNOWN for status in statuses), (data, received)
