@@ -25,7 +25,7 @@ SOURCE = "<!-- Written by docs/generate.py from the code: change it there. -->"
 #: Which names belong together, in the order of the page.
 SECTIONS = {
     "Routes and servers": ["WebSockets", "Handler", "Options", "Server", "Request"],
-    "Connections": ["AsyncConnection", "Connection", "State"],
+    "Connections": ["AsyncConnection", "Connection", "State", "broadcast"],
     "Messages": ["TextMessage", "BinaryMessage", "Message", "Ping", "Pong"],
     "Exceptions": [
         "WebSocketError",

@@ -5,16 +5,14 @@ python -m ws_middleware examples.chat:ws examples.chat:page
 
 from __future__ import annotations
 
-import asyncio
+import json
 from collections import deque
 from pathlib import Path
 from typing import Any
 
-from ws_middleware import AsyncConnection, ConnectionClosed, WebSockets
+from ws_middleware import AsyncConnection, WebSockets, broadcast
 
 PAGE = Path(__file__).with_name("chat.html")
-#: How long a slow member may hold up a message before it has to leave, in seconds.
-PATIENCE = 5
 
 ws = WebSockets(max_message_size=4096)
 
@@ -26,20 +24,11 @@ class Room:
         self.members: dict[AsyncConnection, str] = {}
         self.history: deque[dict[str, str]] = deque(maxlen=50)
 
-    async def say(self, name: str, text: str) -> None:
+    def say(self, name: str, text: str) -> None:
         message = {"name": name, "text": text}
         self.history.append(message)
-        await asyncio.gather(*(deliver(member, message) for member in list(self.members)))
-
-
-async def deliver(member: AsyncConnection, message: dict[str, str]) -> None:
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await member.send_json(message)
-    except ConnectionClosed:
-        pass  # its own handler knows already
-    except TimeoutError:
-        member.abort()
+        for member in broadcast(self.members, json.dumps(message)):
+            member.abort()  # it does not keep up with the room
 
 
 rooms = {name: Room() for name in ("lobby", "garden")}
@@ -52,12 +41,12 @@ async def chat(connection: AsyncConnection, room: str, name: str) -> None:
         await connection.send_json(message)
     here.members[connection] = name
     try:
-        await here.say(name, "is here")
+        here.say(name, "is here")
         async for text in connection:
-            await here.say(name, str(text))
+            here.say(name, str(text))
     finally:
         del here.members[connection]
-        await here.say(name, "is gone")
+        here.say(name, "is gone")
 
 
 async def page(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -21,7 +21,7 @@ LAYERS = {
         options core.sender core.receiver core.endpoint
     """,
     "drivers": "native waiting pool stream driver socket_driver",
-    "connections": "request info logs connection socket_connection aio bridge",
+    "connections": "request info logs connection socket_connection aio broadcast bridge",
     "routes": "handlers routing upgrade",
     "mounts": """
         wsgi wsgi.types wsgi.environ wsgi.hijack wsgi.servers wsgi.parking wsgi.relay wsgi.serving

@@ -1,6 +1,7 @@
 """WebSockets for the app and the server you already run."""
 
 from ws_middleware.aio import AsyncConnection
+from ws_middleware.broadcast import broadcast
 from ws_middleware.connection import Connection
 from ws_middleware.core.codec import decode_frame, encode_frame, legal_first_bytes
 from ws_middleware.core.endpoint import Endpoint, State
@@ -54,6 +55,7 @@ __all__ = [
     "WebSockets",
     "XWebkitDeflateFrame",
     "__version__",
+    "broadcast",
     "decode_frame",
     "encode_frame",
     "fragment",

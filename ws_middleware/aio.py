@@ -47,7 +47,7 @@ class AsyncConnection(ConnectionInfo):
     ends when the peer leaves with 1000 or 1001; any other end raises `ConnectionClosed`.
     """
 
-    __slots__ = ("_budget", "_driver", "_fragmenting", "_receiving")
+    __slots__ = ("_backlog", "_budget", "_driver", "_fragmenter", "_fragmenting", "_receiving")
 
     def __init__(
         self,
@@ -60,8 +60,10 @@ class AsyncConnection(ConnectionInfo):
         super().__init__(driver.endpoint, request, subprotocol, agreements, identity)
         self._driver = driver
         self._budget = BLOCK
+        self._backlog = False  # further messages had arrived when the last one was taken
         self._receiving = False
         self._fragmenting: asyncio.Lock | None = None
+        self._fragmenter: asyncio.Task[Any] | None = None  # who holds it
 
     # --- receiving ---
 
@@ -111,7 +113,7 @@ class AsyncConnection(ConnectionInfo):
     def take_waiting(self) -> list[Data | Ping | Pong]:
         """Take the messages that have arrived already."""
         taken: list[Data | Ping | Pong] = []
-        while self._endpoint.messages_waiting:
+        for _ in range(self._endpoint.messages_waiting):
             item = self._endpoint.next_message()
             if item is not None and not isinstance(item, ConnectionClosed):
                 taken.append(item)
@@ -169,7 +171,8 @@ class AsyncConnection(ConnectionInfo):
             driver.expect_nothing()
         if isinstance(item, (str, bytes)):
             self._budget -= len(item) + MESSAGE_COST
-            if endpoint.has_backlog:
+            self._backlog = endpoint.has_backlog
+            if self._backlog:
                 driver.settle_soon()
         return item
 
@@ -195,16 +198,30 @@ class AsyncConnection(ConnectionInfo):
         if driver.write_paused:
             await driver.wait_for_room()
         if self._fragmenting is not None:
+            self._check_not_fragmenting()
             async with self._fragmenting:
                 self._endpoint.send_message(message)
         else:
             self._endpoint.send_message(message)
         size = len(message) if isinstance(message, (str, bytes)) else COALESCED
         self._budget -= size + MESSAGE_COST
-        if size < COALESCED and self._endpoint.has_backlog:
+        if size < COALESCED and self._backlog:
             driver.settle_soon()
         else:
             driver.settle()
+
+    def send_now(self, message: Sendable) -> bool:
+        """Send a message without waiting; False where that cannot be, and nothing was sent.
+
+        It cannot be while the peer does not keep up (`write_high_water`), while another task
+        sends a message in fragments, and once the connection is closing.
+        """
+        endpoint = self._endpoint
+        if self._driver.write_paused or endpoint.is_fragmenting or not endpoint.can_send:
+            return False
+        endpoint.send_message(message)
+        self._driver.settle_soon()
+        return True
 
     async def _send_pieces(self, pieces: Iterable[Sendable] | AsyncIterable[Sendable]) -> None:
         async with self.fragmenting():
@@ -222,7 +239,9 @@ class AsyncConnection(ConnectionInfo):
         """Hold the right to send a message in fragments; others' messages wait meanwhile."""
         if self._fragmenting is None:
             self._fragmenting = asyncio.Lock()
+        self._check_not_fragmenting()
         async with self._fragmenting:
+            self._fragmenter = asyncio.current_task()
             try:
                 yield
             except BaseException:
@@ -231,6 +250,12 @@ class AsyncConnection(ConnectionInfo):
                     self._endpoint.close(CloseCode.INTERNAL_ERROR, "message not completed")
                     self._driver.settle()
                 raise
+            finally:
+                self._fragmenter = None
+
+    def _check_not_fragmenting(self) -> None:
+        if self._fragmenter is not None and self._fragmenter is asyncio.current_task():
+            raise RuntimeError("this task is sending a message in fragments; finish it first")
 
     async def send_fragment(self, piece: Sendable, final: bool) -> None:
         """Send a piece of the message that `fragmenting` was entered for."""

@@ -1,0 +1,24 @@
+"""One message to many connections, without waiting for any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ws_middleware.aio import AsyncConnection
+from ws_middleware.core.endpoint import State
+from ws_middleware.core.messages import Sendable
+
+__all__ = ["broadcast"]
+
+
+def broadcast(connections: Iterable[AsyncConnection], message: Sendable) -> list[AsyncConnection]:
+    """Send a message to all that can take it now; gives those that do not keep up.
+
+    It is the caller's to let these skip the message, to send it to them later, or to `abort`
+    them. Connections that are closing are passed over: their own handlers know.
+    """
+    return [
+        connection
+        for connection in list(connections)
+        if connection.state is State.OPEN and not connection.send_now(message)
+    ]
