@@ -55,4 +55,4 @@ def format_address(address: Address) -> str:
     if isinstance(address, tuple) and len(address) >= 2:
         host = f"[{address[0]}]" if ":" in str(address[0]) else address[0]
         return f"{host}:{address[1]}"
-    return str(address or "unix")
+    return "-" if address is None else str(address or "unix")  # None: gone before it was asked
