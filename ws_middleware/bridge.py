@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 from collections import deque
@@ -19,10 +20,13 @@ from typing import Any, NamedTuple, TypeVar
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.connection import Connection
 from ws_middleware.core.frames import CloseCode, Frame
-from ws_middleware.core.messages import Data, Ping, Pong, Sendable, as_message
+from ws_middleware.core.messages import Data, Message, Ping, Pong, Sendable, as_message
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
+from ws_middleware.pool import waiting
 
 __all__ = ["BridgedConnection"]
+
+logger = logging.getLogger("ws_middleware")
 
 _Result = TypeVar("_Result")
 
@@ -45,6 +49,7 @@ class BridgedConnection(Connection):
         "_closed",
         "_connection",
         "_fetching",
+        "_fragmenter",
         "_inbox",
         "_loop",
         "_outbox",
@@ -68,7 +73,8 @@ class BridgedConnection(Connection):
         self._inbox: queue.SimpleQueue[Data | Ping | Pong | BaseException] = queue.SimpleQueue()
         self._fetching = False
         self._receiving = threading.Lock()
-        self._sending = threading.RLock()  # held over all fragments of a message
+        self._sending = threading.Lock()  # held over all fragments of a message
+        self._fragmenter: int | None = None  # the thread that sends them
         self._outbox: deque[_Operation] = deque()
         self._outbox_size = 0
         self._room = threading.Condition()
@@ -80,13 +86,19 @@ class BridgedConnection(Connection):
     def recv_item(self, timeout: float | None = None) -> Data | Ping | Pong:
         """Receive the next message, ping or pong; pings and pongs only where observed."""
         with self._receiver():
-            if self._inbox.empty() and not self._fetching:
-                self._fetching = True
-                self._on_loop(self._start_fetching)
-            try:
+            return self._take(timeout)
+
+    def _take(self, timeout: float | None = None) -> Data | Ping | Pong:
+        with self._room:
+            starts = not self._has_fetched
+            self._fetching = self._fetching or starts
+        if starts:
+            self._on_loop(self._start_fetching)
+        try:
+            with self._waiting() if self._inbox.empty() else contextlib.nullcontext():
                 item = self._inbox.get(timeout=timeout)
-            except queue.Empty:
-                raise TimeoutError(f"no message came within {timeout} s") from None
+        except queue.Empty:
+            raise TimeoutError(f"no message came within {timeout} s") from None
         if isinstance(item, BaseException):
             raise item
         return item
@@ -94,9 +106,21 @@ class BridgedConnection(Connection):
     def recv_fragments(self) -> Iterator[Data]:
         """Receive one message in pieces, as they arrive; pieces of text are whole characters."""
         with self._receiver():
+            # What was fetched before comes first, and is whole already.
+            while self._has_fetched:
+                item = self._take()
+                if isinstance(item, str | bytes):
+                    yield item
+                    return
             pieces = self._connection.recv_fragments()
-            while (piece := self._wait_for(lambda: _next_of(pieces))) is not None:
+            while (piece := self._ask(lambda: _next_of(pieces))) is not None:
                 yield piece
+
+    @property
+    def _has_fetched(self) -> bool:
+        """Tell whether a message is here, or on its way."""
+        with self._room:
+            return self._fetching or not self._inbox.empty()
 
     @contextlib.contextmanager
     def _receiver(self) -> Iterator[None]:
@@ -116,33 +140,41 @@ class BridgedConnection(Connection):
         item: Data | Ping | Pong | BaseException
         try:
             item = await self._connection.recv_item()
-        except (ConnectionClosed, ConcurrencyError, asyncio.CancelledError) as error:
+        except (ConnectionClosed, ConcurrencyError) as error:
             item = error
-        self._fetching = False
-        self._inbox.put(item)
-        for further in self._connection.take_waiting():
-            self._inbox.put(further)
+        except asyncio.CancelledError:
+            item = self._endpoint.closed
+        with self._room:
+            self._fetching = False
+            self._inbox.put(item)
+            for further in self._connection.take_waiting():
+                self._inbox.put(further)
 
     # --- sending ---
 
     def send(self, message: Sendable | Iterable[Sendable]) -> None:
         """Send a message; an iterable is sent as the fragments of one message."""
-        if isinstance(message, str):
-            self._send(message, len(message) if message.isascii() else len(message.encode()))
-        elif isinstance(message, bytes):
-            self._send(message, len(message))
+        if isinstance(message, str | bytes):
+            self._send(message, _size(message))
         elif isinstance(message, Iterable) and not isinstance(message, bytearray | memoryview):
             self._send_pieces(message)
         else:
             whole = as_message(message)
-            self._send(whole, len(whole.data))
+            self._send(whole, _size(whole.data))
 
     def _send(self, message: Sendable, size: int) -> None:
+        self._check_not_fragmenting()
         with self._sending:
             self._queue(lambda: self._connection.send(message), size)
 
+    def _check_not_fragmenting(self) -> None:
+        if self._fragmenter == threading.get_ident():
+            raise RuntimeError("this thread is sending a message in fragments; finish it first")
+
     def _send_pieces(self, pieces: Iterable[Sendable]) -> None:
+        self._check_not_fragmenting()
         with self._sending:
+            self._fragmenter = threading.get_ident()
             right = self._connection.fragmenting()
             self._wait_for(right.__aenter__)
             try:
@@ -151,21 +183,24 @@ class BridgedConnection(Connection):
                 failure = error
                 self._wait_for(lambda: right.__aexit__(type(failure), failure, None))
                 raise
+            finally:
+                self._fragmenter = None
             self._wait_for(lambda: right.__aexit__(None, None, None))
 
     def _queue_pieces(self, pieces: Iterable[Sendable]) -> None:
-        previous: Sendable | None = None
-        for piece in pieces:
+        previous: Message | None = None
+        for message in map(as_message, pieces):
             if previous is not None:
+                if type(message) is not type(previous):
+                    raise TypeError("all fragments of a message are str, or all are bytes")
                 self._queue_piece(previous, final=False)
-            previous = piece
+            previous = message
         if previous is None:
             raise ValueError("an empty iterable makes no message")
         self._queue_piece(previous, final=True)
 
-    def _queue_piece(self, piece: Sendable, final: bool) -> None:
-        message = as_message(piece)
-        self._queue(lambda: self._connection.send_fragment(message, final), len(message.data))
+    def _queue_piece(self, piece: Message, final: bool) -> None:
+        self._queue(lambda: self._connection.send_fragment(piece, final), _size(piece.data))
 
     def send_frame(self, frame: Frame) -> None:
         """Send one frame exactly as it is: any bits, past the extensions."""
@@ -173,8 +208,7 @@ class BridgedConnection(Connection):
 
     def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:
         """Send a ping and wait for its pong; returns the latency in seconds."""
-        # Not through the outbox: what others send need not wait for the pong.
-        return self._submit(self._connection.ping(payload, timeout)).result()
+        return self._ask(lambda: self._connection.ping(payload, timeout))
 
     def pong(self, payload: bytes = b"") -> None:
         """Send a pong that nobody asked for (RFC 6455 §5.5.3)."""
@@ -188,22 +222,41 @@ class BridgedConnection(Connection):
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""
-        self._on_loop(self._connection.abort)
+        with contextlib.suppress(ConnectionClosed):
+            self._on_loop(self._connection.abort)
 
     # --- between the threads ---
 
     def _on_loop(self, callback: Callable[[], object]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the connection
+        try:
             self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:  # the loop is closed, and nothing lives on it any more
+            raise self._endpoint.closed from None
 
-    def _submit(self, coroutine: Coroutine[Any, Any, _Result]) -> Future[_Result]:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    def _waiting(self) -> contextlib.AbstractContextManager[None]:
+        """Be around everything that waits for the loop."""
+        if asyncio._get_running_loop() is self._loop:
+            raise RuntimeError("a blocking connection would stop the event loop that carries it")
+        if self._loop.is_closed():
+            raise self._endpoint.closed
+        return waiting()
+
+    def _outcome_of(self, outcome: Future[_Result]) -> _Result:
+        with self._waiting():
+            return outcome.result()
+
+    def _ask(self, run: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+        """Wait for something of the peer; what others send meanwhile does not wait for it."""
+        outcome: Future[_Result] = Future()
+        operation = _Operation(run, 0, outcome)
+        self._on_loop(lambda: self._loop.create_task(self._perform(operation)))
+        return self._outcome_of(outcome)
 
     def _wait_for(self, run: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
         """Do something on the loop, in its turn, and wait for the outcome."""
         outcome: Future[_Result] = Future()
         self._queue(run, 0, outcome)
-        return outcome.result()
+        return self._outcome_of(outcome)
 
     def _queue(
         self,
@@ -211,9 +264,11 @@ class BridgedConnection(Connection):
         size: int,
         outcome: Future[Any] | None = None,
     ) -> None:
+        if self._outbox_size > MAX_QUEUED:
+            with self._waiting(), self._room:
+                while self._outbox_size > MAX_QUEUED and self._closed is None:
+                    self._room.wait()
         with self._room:
-            while self._outbox_size > MAX_QUEUED and self._closed is None:
-                self._room.wait()
             if outcome is None:
                 self._check_open()
             self._outbox.append(_Operation(run, size, outcome))
@@ -254,11 +309,18 @@ class BridgedConnection(Connection):
     async def _perform(self, operation: _Operation) -> None:
         try:
             result = await operation.run()
+        except asyncio.CancelledError:
+            if operation.outcome is not None:
+                operation.outcome.set_exception(self._endpoint.closed)
+            raise
         except Exception as error:
             if isinstance(error, ConnectionClosed):
                 self._closed = error
             if operation.outcome is not None:
                 operation.outcome.set_exception(error)
+            elif self._closed is None:
+                logger.exception("a message could not be sent")
+                self._connection.start_closing(CloseCode.INTERNAL_ERROR, "message not sent")
         else:
             if operation.outcome is not None:
                 operation.outcome.set_result(result)
@@ -266,3 +328,8 @@ class BridgedConnection(Connection):
 
 async def _next_of(pieces: AsyncIterator[Data]) -> Data | None:
     return await anext(pieces, None)
+
+
+def _size(data: Data) -> int:
+    """Tell how many bytes a message takes; `UnicodeEncodeError` where it is no UTF-8."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())

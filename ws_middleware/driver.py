@@ -13,16 +13,25 @@ from collections.abc import Callable
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.options import Options
 
-__all__ = ["StreamDriver"]
+__all__ = ["StreamDriver", "end_stream"]
 
 #: How much input is handled in one turn of the event loop, so that a flood starves nobody.
 BLOCK = 65_536
+
+
+def end_stream(transport: asyncio.WriteTransport) -> None:
+    """End our half of the stream, behind what was written."""
+    try:
+        transport.write_eof()
+    except OSError:  # it was reset, and the transport has not noticed yet
+        transport.abort()
 
 
 class StreamDriver(asyncio.Protocol):
     """Drive an endpoint over an asyncio transport."""
 
     __slots__ = (
+        "_change",
         "_half_closed",
         "_input",
         "_loop",
@@ -36,7 +45,6 @@ class StreamDriver(asyncio.Protocol):
         "_unwritten",
         "_waiter",
         "_wants_pieces",
-        "_watchers",
         "endpoint",
         "write_paused",
     )
@@ -57,13 +65,13 @@ class StreamDriver(asyncio.Protocol):
         self._reading_paused = False
         self._waiter: asyncio.Future[None] | None = None  # of the one receiver
         self._wants_pieces = False
-        self._watchers: list[asyncio.Future[None]] | None = None  # of room to write, of the end
+        self._change: asyncio.Future[None] | None = None  # there is room to write, or the end
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
         self._unwritten = 0
         self._half_closed = False
         self.write_paused = False
-        self._ping_waiters: dict[bytes, asyncio.Future[float]] | None = None
+        self._ping_waiters: list[tuple[bytes, asyncio.Future[float]]] | None = None
 
     def start(self, leftover: bytes = b"") -> None:
         """Take over the transport; `leftover` was read from it already."""
@@ -151,10 +159,8 @@ class StreamDriver(asyncio.Protocol):
         endpoint = self.endpoint
         if self._transport is None:
             return
-        if not self.write_paused:
-            data = endpoint.data_to_send()
-            if data:
-                self._transport.write(data)
+        if endpoint.output and not self.write_paused:
+            self._transport.write(endpoint.data_to_send())
         if self._reading_paused:
             self._balance_reading()
         if endpoint.changed:
@@ -197,16 +203,16 @@ class StreamDriver(asyncio.Protocol):
 
     def expect_pong(self, payload: bytes) -> asyncio.Future[float]:
         """Give a future for the latency of the ping with this payload."""
-        if self._ping_waiters is None:
-            self._ping_waiters = {}
-        return self._ping_waiters.setdefault(payload, self._loop.create_future())
+        waiter: asyncio.Future[float] = self._loop.create_future()
+        # Those who gave up meanwhile are forgotten.
+        waiting = [one for one in self._ping_waiters or () if not one[1].done()]
+        self._ping_waiters = [*waiting, (payload, waiter)]
+        return waiter
 
     def _watch(self) -> asyncio.Future[None]:
-        if self._watchers is None:
-            self._watchers = []
-        watcher = self._loop.create_future()
-        self._watchers.append(watcher)
-        return watcher
+        if self._change is None:
+            self._change = self._loop.create_future()
+        return asyncio.shield(self._change)  # of many who wait, one may give up
 
     # --- inside ---
 
@@ -234,20 +240,20 @@ class StreamDriver(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def _wake_watchers(self) -> None:
-        watchers, self._watchers = self._watchers, None
-        for watcher in watchers or ():
-            if not watcher.done():
-                watcher.set_result(None)
+        change, self._change = self._change, None
+        if change is not None:
+            change.set_result(None)
 
     def _answer_pings(self) -> None:
         answered, self.endpoint.acknowledged = self.endpoint.acknowledged, []
-        waiters = self._ping_waiters or {}
+        waiters = self._ping_waiters or ()
         for payload, latency in answered:
-            waiter = waiters.pop(payload, None)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(latency)
+            for token, waiter in waiters:
+                if token == payload and not waiter.done():
+                    waiter.set_result(latency)
+                    break
         if self._transport is None:
-            for waiter in waiters.values():
+            for _, waiter in waiters:
                 if not waiter.done():
                     waiter.set_exception(self.endpoint.closed)
             self._ping_waiters = None
@@ -265,9 +271,7 @@ class StreamDriver(asyncio.Protocol):
 
     def _arm(self) -> None:
         deadline = self.endpoint.next_deadline(self._loop.time())
-        if deadline is None:
-            self._cancel_timer()
-        elif self._timer is None or self._timer.when() > deadline:
+        if deadline is not None and (self._timer is None or self._timer.when() > deadline):
             # A timer that rings early asks again then.
             self._cancel_timer()
             self._timer = self._loop.call_at(deadline, self._on_timer)
@@ -290,16 +294,17 @@ class StreamDriver(asyncio.Protocol):
         if self.endpoint.wants_abort:
             transport.abort()
             return
-        if self.write_paused or transport.is_closing():
+        if transport.is_closing():
             return
         if self.endpoint.is_over or not transport.can_write_eof():
             # What is written still has to leave; a peer that does not take it loses it.
             self._cancel_timer()
             self._timer = self._loop.call_later(self._options.close_timeout, transport.abort)
-            transport.close()
-        elif not self._half_closed:
+            if not self.write_paused:
+                transport.close()
+        elif not self._half_closed and not self.write_paused:
             self._half_closed = True
-            transport.write_eof()
+            end_stream(transport)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

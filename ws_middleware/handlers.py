@@ -12,24 +12,22 @@ import contextvars
 import functools
 import inspect
 import logging
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.bridge import BridgedConnection
 from ws_middleware.connection import Connection
+from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.messages import Data, Ping, Pong
 from ws_middleware.errors import ConnectionClosed
+from ws_middleware.pool import Pool, call_in, start_thread
 from ws_middleware.socket_connection import SocketConnection
 
 __all__ = ["Handler", "HandlerLike", "check_handler", "run_handler"]
 
 logger = logging.getLogger("ws_middleware")
-
-_Result = TypeVar("_Result")
 
 #: How many threads serve the plain `def` callbacks of all `Handler` objects.
 POOL_SIZE = 16
@@ -38,7 +36,7 @@ POOL_SIZE = 16
 class Handler:
     """Handle one connection by callbacks; write those you need, as `def` or `async def`.
 
-    There is one object per connection: `connection` is an `AsyncConnection` where `on_message`
+    There is one object per connection: `connection` is an `AsyncConnection` where any callback
     is `async def`, a blocking `Connection` otherwise. Callbacks come one after the other.
     """
 
@@ -59,7 +57,7 @@ class Handler:
         """React to a pong."""
 
     def on_close(self, code: int, reason: str) -> Any:
-        """React to the end of the connection, whoever closed it."""
+        """React to the end of the connection, whoever closed it; it comes last, and always."""
 
     def on_error(self, error: Exception) -> Any:
         """React to an exception of another callback; by default it goes on, closing with 1011."""
@@ -94,41 +92,55 @@ async def run_handler(
     handler: HandlerLike, connection: AsyncConnection, path_params: dict[str, Any]
 ) -> None:
     """Run a handler from beginning to end, and close the connection behind it."""
-    code, reason = CloseCode.NORMAL, ""
     try:
         await _call(handler, connection, path_params)
-    except ConnectionClosed:
-        pass  # the handler was still at work when the peer went: not an error
     except asyncio.CancelledError:
-        connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
-        raise
-    except Exception:
-        logger.exception("the handler of %a failed", connection.request.path)
-        code, reason = CloseCode.INTERNAL_ERROR, "internal error"
+        if _is_being_cancelled():
+            connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
+            raise
+        _fail(connection)
+    except Exception as error:
+        if not _is_end_of(connection, error):
+            _fail(connection)
     except BaseException:
         connection.abort()
         raise
-    await connection.close(code, reason)
+    await connection.close()
+
+
+def _is_end_of(connection: AsyncConnection | SocketConnection, error: Exception) -> bool:
+    """Tell whether an exception only says that the peer went while the handler was at work."""
+    # That another connection is closed is an error of the handler like any other.
+    return isinstance(error, ConnectionClosed) and connection.state is not State.OPEN
+
+
+def _fail(connection: AsyncConnection | SocketConnection) -> None:
+    """Tell of the exception that is being handled: us in the log, the peer with 1011."""
+    logger.exception("the handler of %a failed", connection.request.path)
+    connection.start_closing(CloseCode.INTERNAL_ERROR, "internal error")
+
+
+def _is_being_cancelled() -> bool:
+    """Tell whether somebody cancels this task; a handler may as well raise by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def run_blocking(
     handler: HandlerLike, connection: SocketConnection, path_params: dict[str, Any]
 ) -> None:
     """Run a plain `def` handler in this thread, and close the connection behind it."""
-    code, reason = CloseCode.NORMAL, ""
     try:
         handler(connection, **path_params)
-    except ConnectionClosed:
-        pass
-    except Exception:
-        logger.exception("the handler of %a failed", connection.request.path)
-        code, reason = CloseCode.INTERNAL_ERROR, "internal error"
+    except Exception as error:
+        if not _is_end_of(connection, error):
+            _fail(connection)
     except BaseException:
         # The server ends this thread, and may write into the socket: it must be shut by then.
         connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
         connection.abort()
         raise
-    connection.close(code, reason)
+    connection.close()
 
 
 async def _call(
@@ -141,7 +153,8 @@ async def _call(
         await handler(connection, **path_params)
     else:
         blocking = BridgedConnection(connection, asyncio.get_running_loop())
-        await _run_in_thread(functools.partial(handler, blocking, **path_params))
+        call = functools.partial(handler, blocking, **path_params)
+        await call_in(start_thread, functools.partial(contextvars.copy_context().run, call))
 
 
 def is_blocking(handler: HandlerLike) -> bool:
@@ -158,40 +171,9 @@ def is_async(function: Callable[..., Any]) -> bool:
     )
 
 
-async def _run_in_thread(function: Callable[[], _Result]) -> _Result:
-    """Run a function in a thread of its own; never in a pool that long calls would fill."""
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[_Result] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(result: Any, error: BaseException | None) -> None:
-        if outcome.done():
-            return
-        if error is None:
-            outcome.set_result(result)
-        else:
-            outcome.set_exception(error)
-
-    def work() -> None:
-        result: _Result | None = None
-        failure: Exception | None = None
-        try:
-            result = context.run(function)
-        except StopIteration as error:
-            failure = RuntimeError(f"the handler raised {error!r}")
-        except Exception as error:
-            failure = error
-        except BaseException as error:  # SystemExit in a thread ends the thread alone
-            failure = RuntimeError(f"the handler raised {error!r}")
-        loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=work, name="ws_middleware handler", daemon=True).start()
-    return await outcome
-
-
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="ws_middleware callbacks")
+def _pool() -> Pool:
+    return Pool(POOL_SIZE)
 
 
 class _Callbacks:
@@ -201,7 +183,7 @@ class _Callbacks:
         self, kind: type[Handler], connection: AsyncConnection, path_params: dict[str, Any]
     ) -> None:
         given: AsyncConnection | Connection = connection
-        if not inspect.iscoroutinefunction(kind.on_message):
+        if not any(inspect.iscoroutinefunction(getattr(kind, name)) for name in _CALLBACKS):
             given = BridgedConnection(connection, asyncio.get_running_loop())
         self._connection = connection
         self._handler = kind(given, **path_params)
@@ -209,20 +191,25 @@ class _Callbacks:
 
     async def run(self) -> None:
         """Call everything in its order."""
-        handler = self._handler
+        connection = self._connection
         try:
-            await self._react(handler.on_open)
-            while True:
-                await self._dispatch(await self._connection.recv_item())
-        except ConnectionClosed:
-            pass
+            await self._converse()
+        except Exception as error:
+            if not _is_end_of(connection, error):
+                _fail(connection)
+                await connection.wait_closed()
         finally:
-            code = self._connection.close_code
+            code = connection.close_code
             await self._call(
-                handler.on_close,
+                self._handler.on_close,
                 CloseCode.ABNORMAL if code is None else code,
-                self._connection.close_reason or "",
+                connection.close_reason or "",
             )
+
+    async def _converse(self) -> None:
+        await self._react(self._handler.on_open)
+        while True:
+            await self._dispatch(await self._connection.recv_item())
 
     async def _dispatch(self, item: Data | Ping | Pong) -> None:
         if isinstance(item, Ping):
@@ -235,9 +222,9 @@ class _Callbacks:
     async def _react(self, callback: Callable[..., Any], *arguments: Any) -> None:
         try:
             await self._call(callback, *arguments)
-        except ConnectionClosed:
-            raise
         except Exception as error:
+            if _is_end_of(self._connection, error):
+                raise
             await self._call(self._handler.on_error, error)
 
     async def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
@@ -247,7 +234,8 @@ class _Callbacks:
             callback(*arguments)  # not worth a thread
         else:
             call = functools.partial(self._context.run, callback, *arguments)
-            await asyncio.get_running_loop().run_in_executor(_pool(), call)
+            await call_in(_pool().submit, call)
 
 
-_DEFAULTS = frozenset(value for name, value in vars(Handler).items() if name.startswith("on_"))
+_CALLBACKS = [name for name in vars(Handler) if name.startswith("on_")]
+_DEFAULTS = frozenset(vars(Handler)[name] for name in _CALLBACKS)

@@ -60,6 +60,8 @@ def check_host(request: Request, options: Options) -> None:
     if options.hosts is None:
         return
     name, port = parse_host(request.host)
+    if port is None:
+        port = 443 if request.secure else 80
     if not {(name, port), (name, None)} & set(map(parse_host, options.hosts)):
         raise HandshakeError(
             421, f"the host {safe_text(request.host)} is not served here (setting: hosts)"

@@ -116,7 +116,7 @@ def test_ping_inside_a_fragmented_message_is_answered_at_once() -> None:
     endpoint = make()
     endpoint.receive_data(frame(TEXT, "frag", fin=False) + frame(PING, b"!"), NOW)
     assert output(endpoint) == [Received(PONG, b"!", True, 0)]
-    assert receive(endpoint, frame(CONTINUATION, "ment")) == ["fragment"]
+    assert receive(endpoint, frame(CONTINUATION, "ments")) == ["fragments"]
 
 
 @pytest.mark.row(114)
@@ -141,7 +141,7 @@ def test_control_frames_are_not_observed_otherwise() -> None:
 
 def test_everything_is_counted() -> None:
     endpoint = make()
-    data = frame(TEXT, "frag", fin=False) + frame(PING) + frame(CONTINUATION, "ment")
+    data = frame(TEXT, "frag", fin=False) + frame(PING) + frame(CONTINUATION, "ments")
     receive(endpoint, data, frame(TEXT, "whole"))
     endpoint.send_message("one")
     endpoint.send_fragment("t", final=False)
@@ -227,11 +227,11 @@ def test_messages_and_fragments_leave_in_their_order() -> None:
     endpoint.send_message("text")
     endpoint.send_fragment(b"frag", final=False)
     assert endpoint.is_fragmenting
-    endpoint.send_fragment(b"ment", final=True)
+    endpoint.send_fragment(b"ments", final=True)
     assert output(endpoint) == [
         Received(TEXT, b"text", True, 0),
         Received(BINARY, b"frag", False, 0),
-        Received(CONTINUATION, b"ment", True, 0),
+        Received(CONTINUATION, b"ments", True, 0),
     ]
 
 

@@ -106,7 +106,7 @@ def test_clients_mask_every_frame_and_servers_none(role: Role) -> None:
     sender.fragment("frag", final=False)
     sender.control(PING, b"")
     sender.pong(b"pong")
-    sender.fragment("ment", final=True)
+    sender.fragment("ments", final=True)
     sender.frame(Frame(BINARY, b"as it is"))
     assert len(sent(sender, masked=role == "client")) == 7
 

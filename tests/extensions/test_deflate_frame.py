@@ -165,9 +165,9 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], complaint: st
 def test_every_data_frame_is_compressed_and_marked_by_itself() -> None:
     endpoint, strict = server(), StrictInflater(15)
     endpoint.send_message("Hello")
-    endpoint.send_fragment(b"Hel", final=False)
+    endpoint.send_fragment(b"He", final=False)
     endpoint.ping(b"ping", 0.0)
-    endpoint.send_fragment(b"lo", final=True)
+    endpoint.send_fragment(b"llo", final=True)
     endpoint.send_message("")
     frames = read_frames(endpoint.data_to_send())
     assert [(one.opcode, one.rsv) for one in frames] == [
@@ -178,7 +178,7 @@ def test_every_data_frame_is_compressed_and_marked_by_itself() -> None:
         (TEXT, 4),
     ]
     data = [strict.inflate(one.payload) for one in frames if one.opcode != PING]
-    assert data == [b"Hello", b"Hel", b"lo", b""]
+    assert data == [b"Hello", b"He", b"llo", b""]
 
 
 @pytest.mark.row(184)
@@ -215,10 +215,10 @@ def test_without_takeover_each_frame_stands_alone() -> None:
 @pytest.mark.row(189, 190)
 def test_frames_come_compressed_or_not_in_one_message(chunk: int) -> None:
     data = (
-        frame(TEXT, deflate(b"Hel"), rsv=4, fin=False)
+        frame(TEXT, deflate(b"He"), rsv=4, fin=False)
         + frame(PING, b"!")
-        + frame(CONTINUATION, "lo ", fin=False)
-        + frame(CONTINUATION, deflate(b"world", dictionary=b"Hel"), rsv=4)
+        + frame(CONTINUATION, "llo ", fin=False)
+        + frame(CONTINUATION, deflate(b"world", dictionary=b"He"), rsv=4)
         + frame(BINARY, b"plain")
     )
     endpoint = server()
@@ -324,8 +324,8 @@ def test_dialogue_however_it_is_chopped(
     for endpoint in (pair.client, pair.server):
         for message in messages:
             endpoint.send_message(message)
-        endpoint.send_fragment("Hel", final=False)
-        endpoint.send_fragment("lo", final=True)
+        endpoint.send_fragment("He", final=False)
+        endpoint.send_fragment("llo", final=True)
     pair.run()
     assert pair.at_server == pair.at_client == [*messages, "Hello"]
 

@@ -384,9 +384,9 @@ def test_reserved_bit_marks_a_compressed_message() -> None:
 @pytest.mark.row(173, 174, 176)
 def test_reserved_bit_stands_on_the_first_fragment_only() -> None:
     endpoint = server()
-    endpoint.send_fragment("Hel", final=False)
+    endpoint.send_fragment("He", final=False)
     endpoint.ping(b"between", 0.0)
-    endpoint.send_fragment("lo", final=False)
+    endpoint.send_fragment("llo", final=False)
     endpoint.send_fragment("", final=True)
     frames = sent(endpoint)
     assert [(one.opcode, one.rsv) for one in frames] == [
@@ -598,9 +598,9 @@ def test_dialogue_however_it_is_chopped(takeover: bool, bits: int, chunk: int) -
     for endpoint in (pair.client, pair.server):
         for message in messages:
             endpoint.send_message(message)
-        endpoint.send_fragment("Hel", final=False)
+        endpoint.send_fragment("He", final=False)
         endpoint.ping(b"?", pair.now)
-        endpoint.send_fragment("lo", final=True)
+        endpoint.send_fragment("llo", final=True)
     pair.run()
     assert pair.at_server == pair.at_client == [*messages, "Hello"]
     pair.client.close()

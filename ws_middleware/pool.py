@@ -1,0 +1,116 @@
+"""Calls in other threads than the loop's: one thread each, or a few for many short calls.
+
+Rule 1: all threads are daemons, so no call keeps the program alive. Rule 2: a call of the pool
+that waits for a peer makes room for another one, so a peer that does not read holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+__all__ = ["Pool", "call_in", "start_thread", "waiting"]
+
+_Result = TypeVar("_Result")
+_Work = Callable[[], object]
+
+_current = threading.local()  # its `pool` is the one that the thread belongs to
+
+
+def start_thread(work: _Work) -> None:
+    """Run a call in a thread of its own."""
+    threading.Thread(target=work, name="ws_middleware handler", daemon=True).start()
+
+
+async def call_in(start: Callable[[_Work], object], function: Callable[[], _Result]) -> _Result:
+    """Let `start` run a function elsewhere, and wait for its outcome."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[_Result] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if outcome.done():
+            return
+        if error is None:
+            outcome.set_result(result)
+        else:
+            outcome.set_exception(error)
+
+    def work() -> None:
+        result: _Result | None = None
+        failure: BaseException | None = None
+        try:
+            result = function()
+        except BaseException as error:
+            failure = error if isinstance(error, Exception) else None
+            if failure is None or isinstance(error, StopIteration):
+                # What would mean something else to a future, or end the loop.
+                failure = RuntimeError(f"the handler raised {error!r}")
+                failure.with_traceback(error.__traceback__)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    start(work)
+    return await outcome
+
+
+class Pool:
+    """Run calls on at most `size` threads, not counting those that wait for a peer."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._calls: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._running = 0
+
+    def submit(self, work: _Work) -> None:
+        """Run a call as soon as a thread is free."""
+        self._calls.put(work)
+        self._start_thread()
+
+    def _start_thread(self) -> None:
+        with self._lock:
+            if self._running >= self._size:
+                return
+            self._running += 1
+        try:
+            threading.Thread(target=self._run, name="ws_middleware callbacks", daemon=True).start()
+        except RuntimeError:  # the system gives no more threads: those that run have to do
+            with self._lock:
+                self._running -= 1
+                if self._running == 0:
+                    raise
+
+    def _run(self) -> None:
+        _current.pool = self
+        while self._is_wanted():
+            self._calls.get()()
+
+    def _is_wanted(self) -> bool:
+        with self._lock:
+            if self._running <= self._size:
+                return True
+            self._running -= 1
+            return False
+
+    @contextlib.contextmanager
+    def substituted(self) -> Iterator[None]:
+        """Let another thread take the place of this one meanwhile."""
+        with self._lock:
+            self._running -= 1
+        if not self._calls.empty():
+            self._start_thread()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running += 1
+
+
+def waiting() -> contextlib.AbstractContextManager[None]:
+    """Tell that this thread waits for a peer."""
+    pool: Pool | None = getattr(_current, "pool", None)
+    return contextlib.nullcontext() if pool is None else pool.substituted()
