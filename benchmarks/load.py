@@ -28,7 +28,10 @@ def build(program: Path = PROGRAM) -> Path:
         # Whoever runs the old one meanwhile keeps it.
         with tempfile.TemporaryDirectory(dir=program.parent) as folder:
             new = Path(folder) / "load"
-            subprocess.run(["cc", "-O2", "-Wall", "-o", new, SOURCE], check=True)
+            try:
+                subprocess.run(["cc", "-O2", "-Wall", "-o", new, SOURCE], check=True)
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise LoadError(f"the load generator cannot be built: {error}") from error
             os.replace(new, program)
     return program
 

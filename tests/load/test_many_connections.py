@@ -30,7 +30,9 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
     with allow_descriptors(CROWD), run_server(tmp_path / "log") as running:
         with Peer(running.port) as peer:
             peer.open().echo("warm up")
+            occupied = running.descriptors
             peer.close()
+        eventually(lambda: running.descriptors < occupied)
         yield running
 
 
