@@ -6,7 +6,7 @@ Routing, authentication and logs all use the same `path`.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
@@ -43,16 +43,23 @@ class Request:
         remote_address: Address = None,
         secure: bool = False,
         root_path: str = "",
-        scope: MutableMapping[str, Any] | None = None,
+        scope: MutableMapping[str, Any] | Callable[[], MutableMapping[str, Any]] | None = None,
         environ: dict[str, Any] | None = None,
     ) -> None:
         self.head = head
         self.remote_address = remote_address
         self.secure = secure
         self.root_path = root_path
-        self.scope = scope
+        self._scope = scope
         self.environ = environ
         self.path_params: dict[str, Any] = {}
+
+    @property
+    def scope(self) -> MutableMapping[str, Any] | None:
+        """Give the ASGI scope, made when it is first asked for; None outside of ASGI."""
+        if callable(self._scope):
+            self._scope = self._scope()
+        return self._scope
 
     @property
     def method(self) -> str:

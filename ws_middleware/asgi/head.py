@@ -6,6 +6,8 @@ in front. `HandshakeError` tells the status to answer with.
 
 from __future__ import annotations
 
+from sys import intern
+
 import h11
 
 from ws_middleware.core.handshake import RequestHead
@@ -92,7 +94,7 @@ def parse_head(data: bytes) -> RequestHead:
         request.target.decode("latin-1"),
         request.http_version.decode("ascii"),
         [
-            (name.decode("ascii"), value.decode("latin-1"))
+            (intern(name.decode("ascii")), value.decode("latin-1"))
             for name, value in request.headers.raw_items()
         ],
     )

@@ -7,6 +7,8 @@ means to open one, wrongly, is refused; every other scope is passed on untouched
 from __future__ import annotations
 
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from ws_middleware.asgi.types import ASGIApp, Receive, Scope, Send
 from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
@@ -14,7 +16,7 @@ from ws_middleware.core.handshake import RequestHead, check_request, is_attempt
 from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import observes_control, run_handler
 from ws_middleware.request import Request
-from ws_middleware.routing import Route, Router
+from ws_middleware.routing import Router
 from ws_middleware.upgrade import find_route, prepare
 
 __all__ = ["ASGIMiddleware"]
@@ -40,36 +42,39 @@ class ASGIMiddleware:
         elif scope["type"] == "lifespan":
             await _answer_lifespan(receive, send)
 
-    async def _answer_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handshake = scope.get("extensions", {}).get(EXTENSION, {}).get("handshake")
-        if not isinstance(handshake, WebSocketProtocol):
-            await self._answer_foreign(scope, receive, send)
-            return
-        try:
-            route = find_route(self.router, handshake.request)
-        except HandshakeError as error:
-            unknown = error  # what the app raises is not to be chained to it
-        else:
-            await self._upgrade(handshake, route)
-            return
-        if self.app is not None:
-            await self.app(scope, receive, send)
-        else:
-            handshake.refuse(unknown)
+    def answer(self, handshake: WebSocketProtocol) -> Coroutine[Any, Any, None] | None:
+        """Answer a handshake of our protocol class; None leaves it to the wrapped app.
 
-    async def _upgrade(self, handshake: WebSocketProtocol, route: Route) -> None:
+        What is returned runs the handler. The protocol class calls this by itself, without
+        an ASGI scope, where nothing is wrapped around this middleware.
+        """
         request = handshake.request
+        try:
+            route = find_route(self.router, request)
+        except HandshakeError as error:
+            if self.app is not None:
+                return None
+            handshake.refuse(error)
+            return _nothing()
         try:
             upgrade = prepare(request, route.options)
         except HandshakeError as error:
             handshake.refuse(error)
-            return
         if handshake.is_decided:
-            return  # the peer is gone, or the server stops
+            return _nothing()  # refused, or the peer is gone, or the server stops
         connection = handshake.accept(
             upgrade, route.options, observe_control=observes_control(route.handler)
         )
-        await run_handler(route.handler, connection, request.path_params)
+        return run_handler(route.handler, connection, request.path_params)
+
+    async def _answer_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handshake = scope.get("extensions", {}).get(EXTENSION, {}).get("handshake")
+        if not isinstance(handshake, WebSocketProtocol):
+            await self._answer_foreign(scope, receive, send)
+        elif (answer := self.answer(handshake)) is not None:
+            await answer
+        elif self.app is not None:
+            await self.app(scope, receive, send)
 
     async def _answer_foreign(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _request_of(scope)
@@ -100,6 +105,10 @@ class ASGIMiddleware:
                 [("Upgrade", "websocket"), ("Connection", "Upgrade")],
             )
         await _respond(send, error)
+
+
+async def _nothing() -> None:
+    """Be what is left to do where all is done."""
 
 
 def _breach(head: RequestHead) -> HandshakeError:

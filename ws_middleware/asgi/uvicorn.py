@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, Self, cast
 from urllib.parse import unquote
 
@@ -50,6 +50,24 @@ logger = logging.getLogger("ws_middleware")
 
 class WebSocketProtocol(asyncio.Protocol):
     """Be one WebSocket connection of a uvicorn server, from its request to its end."""
+
+    __slots__ = (
+        "_app_state",
+        "_begun",
+        "_config",
+        "_connection",
+        "_decided",
+        "_early",
+        "_lingering",
+        "_loop",
+        "_opened_at",
+        "_options",
+        "_server_state",
+        "_task",
+        "_timer",
+        "request",
+        "transport",
+    )
 
     request: Request
     transport: asyncio.Transport
@@ -152,27 +170,39 @@ class WebSocketProtocol(asyncio.Protocol):
             remote_address=self.transport.get_extra_info("peername"),
             secure=self.transport.get_extra_info("sslcontext") is not None,
             root_path=self._config.root_path,
+            scope=self._make_scope,
         )
-        scope = self.request.scope = self._make_scope(self.request)
         try:
             if refusal is not None:
                 raise refusal
-            check_request(head)
             self._check_capacity()
+            work = self._find_work(deadline)
         except HandshakeError as error:
             self.refuse(error)
             return
+        self._task = self._loop.create_task(work)
+        self._server_state.tasks.add(self._task)
+        self._task.add_done_callback(self._forget_task)
+
+    def _find_work(self, deadline: float | None) -> Coroutine[Any, Any, None]:
+        """Ask our middleware directly where it is the whole app, or let the app run."""
+        answer = getattr(self._config.loaded_app, "answer", None)
+        work: Coroutine[Any, Any, None] | None = None if answer is None else answer(self)
+        if work is None:
+            check_request(self.request.head)
+            self._start_timer(deadline)
+            work = self._run_app()
+        return work
+
+    def _start_timer(self, deadline: float | None) -> None:
         if deadline is None and self._options.open_timeout is not None:
             deadline = self._loop.time() + self._options.open_timeout
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._on_open_timeout)
-        self._task = self._loop.create_task(self._run_app(scope))
-        self._server_state.tasks.add(self._task)
-        self._task.add_done_callback(self._forget_task)
-        self._task.add_done_callback(lambda _: self._cancel_timer())
 
     def _forget_task(self, task: asyncio.Task[None]) -> None:
         self._server_state.tasks.discard(task)
+        self._cancel_timer()
         if not task.cancelled():
             task.exception()  # has been told already: it ends the loop
 
@@ -186,7 +216,8 @@ class WebSocketProtocol(asyncio.Protocol):
                 [("Retry-After", "5")],
             )
 
-    def _make_scope(self, request: Request) -> Scope:
+    def _make_scope(self) -> Scope:
+        request = self.request
         fields = request.head.fields
         path = request.raw_path
         root = self._config.root_path
@@ -214,9 +245,10 @@ class WebSocketProtocol(asyncio.Protocol):
             "extensions": {"websocket.http.response": {}, EXTENSION: {"handshake": self}},
         }
 
-    async def _run_app(self, scope: Scope) -> None:
+    async def _run_app(self) -> None:
         session = Session(self)
         try:
+            scope = cast(Scope, self.request.scope)
             await self._config.loaded_app(scope, session.receive, session.send)
         except Exception as error:
             logger.exception("the application failed for %a", self.request.path)
