@@ -174,9 +174,9 @@ class BridgedConnection(Connection):
     def _send_pieces(self, pieces: Iterable[Sendable]) -> None:
         self._check_not_fragmenting()
         with self._sending:
-            self._fragmenter = threading.get_ident()
             right = self._connection.fragmenting()
             self._wait_for(right.__aenter__)
+            self._fragmenter = threading.get_ident()
             try:
                 self._queue_pieces(pieces)
             except BaseException as error:
@@ -213,6 +213,10 @@ class BridgedConnection(Connection):
     def pong(self, payload: bytes = b"") -> None:
         """Send a pong that nobody asked for (RFC 6455 §5.5.3)."""
         self._wait_for(lambda: self._connection.pong(payload))
+
+    def flush(self) -> None:
+        """Wait until what was sent is on its way, or lost with the connection."""
+        self._wait_for(_do_nothing)
 
     # --- closing ---
 
@@ -324,6 +328,10 @@ class BridgedConnection(Connection):
         else:
             if operation.outcome is not None:
                 operation.outcome.set_result(result)
+
+
+async def _do_nothing() -> None:
+    pass
 
 
 async def _next_of(pieces: AsyncIterator[Data]) -> Data | None:

@@ -118,6 +118,8 @@ class StreamDriver(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note the end of the peer's stream; ours stays open, except over TLS."""
+        while self._input:  # TLS does not wait for us where reading was paused
+            self._receive(self._input.popleft())
         self.endpoint.receive_data(b"", self._loop.time())
         self._after_input()
         return self._transport is not None and self._transport.can_write_eof()

@@ -7,7 +7,9 @@ callbacks in order, plain `def` ones from a small pool. A handler that returns c
 
 from __future__ import annotations
 
+import abc
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -17,7 +19,6 @@ from typing import Any
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.bridge import BridgedConnection
-from ws_middleware.connection import Connection
 from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.messages import Data, Ping, Pong
@@ -129,9 +130,13 @@ def _is_being_cancelled() -> bool:
 def run_blocking(
     handler: HandlerLike, connection: SocketConnection, path_params: dict[str, Any]
 ) -> None:
-    """Run a plain `def` handler in this thread, and close the connection behind it."""
+    """Run a handler without any `async def` in this thread, and close the connection behind it."""
+    kind = _handler_class(handler)
     try:
-        handler(connection, **path_params)
+        if kind is None:
+            handler(connection, **path_params)
+        else:
+            _CallbacksInPlace(kind(connection, **path_params), connection).drive()
     except Exception as error:
         if not _is_end_of(connection, error):
             _fail(connection)
@@ -148,18 +153,39 @@ async def _call(
 ) -> None:
     kind = _handler_class(handler)
     if kind is not None:
-        await _Callbacks(kind, connection, path_params).run()
+        given = (
+            connection
+            if needs_loop(kind)
+            else BridgedConnection(connection, asyncio.get_running_loop())
+        )
+        await _CallbacksOnLoop(kind(given, **path_params), connection).run()
     elif is_async(handler):
         await handler(connection, **path_params)
     else:
         blocking = BridgedConnection(connection, asyncio.get_running_loop())
-        call = functools.partial(handler, blocking, **path_params)
+        call = functools.partial(_use, blocking, handler, path_params)
         await call_in(start_thread, functools.partial(contextvars.copy_context().run, call))
+
+
+def _use(connection: BridgedConnection, handler: HandlerLike, path_params: dict[str, Any]) -> None:
+    """Run a plain `def` handler in this thread; what it has sent goes before the close."""
+    try:
+        handler(connection, **path_params)
+    finally:
+        connection.flush()
 
 
 def is_blocking(handler: HandlerLike) -> bool:
     """Tell whether a handler is a plain function, which takes a thread for itself."""
     return _handler_class(handler) is None and not is_async(handler)
+
+
+def needs_loop(handler: HandlerLike) -> bool:
+    """Tell whether any of a handler is `async def`."""
+    kind = _handler_class(handler)
+    if kind is None:
+        return is_async(handler)
+    return any(inspect.iscoroutinefunction(getattr(kind, name)) for name in _CALLBACKS)
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -176,18 +202,12 @@ def _pool() -> Pool:
     return Pool(POOL_SIZE)
 
 
-class _Callbacks:
-    """Drive the callbacks of one `Handler` object."""
+class _Callbacks(abc.ABC):
+    """Drive the callbacks of one `Handler` object; subclasses say how to wait."""
 
-    def __init__(
-        self, kind: type[Handler], connection: AsyncConnection, path_params: dict[str, Any]
-    ) -> None:
-        given: AsyncConnection | Connection = connection
-        if not any(inspect.iscoroutinefunction(getattr(kind, name)) for name in _CALLBACKS):
-            given = BridgedConnection(connection, asyncio.get_running_loop())
+    def __init__(self, handler: Handler, connection: AsyncConnection | SocketConnection) -> None:
+        self._handler = handler
         self._connection = connection
-        self._handler = kind(given, **path_params)
-        self._context = contextvars.copy_context()
 
     async def run(self) -> None:
         """Call everything in its order."""
@@ -197,7 +217,7 @@ class _Callbacks:
         except Exception as error:
             if not _is_end_of(connection, error):
                 _fail(connection)
-                await connection.wait_closed()
+                await self._wait_closed()
         finally:
             code = connection.close_code
             await self._call(
@@ -209,7 +229,7 @@ class _Callbacks:
     async def _converse(self) -> None:
         await self._react(self._handler.on_open)
         while True:
-            await self._dispatch(await self._connection.recv_item())
+            await self._dispatch(await self._receive())
 
     async def _dispatch(self, item: Data | Ping | Pong) -> None:
         if isinstance(item, Ping):
@@ -227,6 +247,34 @@ class _Callbacks:
                 raise
             await self._call(self._handler.on_error, error)
 
+    @abc.abstractmethod
+    async def _receive(self) -> Data | Ping | Pong:
+        """Wait for the next message, ping or pong."""
+
+    @abc.abstractmethod
+    async def _wait_closed(self) -> None:
+        """Wait for the end of a connection that is closing."""
+
+    @abc.abstractmethod
+    async def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        """Make a call, where such a call belongs."""
+
+
+class _CallbacksOnLoop(_Callbacks):
+    """Drive callbacks on the event loop, the plain ones in threads of a pool."""
+
+    _connection: AsyncConnection
+
+    def __init__(self, handler: Handler, connection: AsyncConnection) -> None:
+        super().__init__(handler, connection)
+        self._context = contextvars.copy_context()
+
+    async def _receive(self) -> Data | Ping | Pong:
+        return await self._connection.recv_item()
+
+    async def _wait_closed(self) -> None:
+        await self._connection.wait_closed()
+
     async def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
         if inspect.iscoroutinefunction(callback):
             await callback(*arguments)
@@ -235,6 +283,26 @@ class _Callbacks:
         else:
             call = functools.partial(self._context.run, callback, *arguments)
             await call_in(_pool().submit, call)
+
+
+class _CallbacksInPlace(_Callbacks):
+    """Drive plain callbacks in the calling thread: nothing that is awaited here suspends."""
+
+    _connection: SocketConnection
+
+    def drive(self) -> None:
+        """Call everything in its order, and return when the connection has ended."""
+        with contextlib.suppress(StopIteration):
+            self.run().send(None)
+
+    async def _receive(self) -> Data | Ping | Pong:
+        return self._connection.recv_item()
+
+    async def _wait_closed(self) -> None:
+        self._connection.close()
+
+    async def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        callback(*arguments)
 
 
 _CALLBACKS = [name for name in vars(Handler) if name.startswith("on_")]

@@ -7,7 +7,7 @@ Routing, authentication and logs all use the same `path`.
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,10 +18,19 @@ from werkzeug.urls import uri_to_iri
 from ws_middleware.core.handshake import RequestHead
 from ws_middleware.core.headers import field_values
 
-__all__ = ["Address", "Request"]
+__all__ = ["Address", "Request", "shared_name"]
 
 #: Host and port, or the path of a Unix socket, as the socket module gives it.
 Address = tuple[Any, ...] | str | None
+
+
+@lru_cache(maxsize=256)
+def shared_name(name: str) -> str:
+    """Give one copy of a name that many requests have.
+
+    Peers choose names, and Python 3.12 never frees what was interned.
+    """
+    return name
 
 
 class Request:

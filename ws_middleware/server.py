@@ -116,10 +116,10 @@ class _Server(uvicorn.Server):
         try:
             await super().serve(sockets)
         finally:
-            for sock in sockets or ():
-                sock.close()
             if asyncio._get_running_loop() is not None:  # else it was closed under us
                 self._release()
+            for sock in sockets or ():
+                sock.close()
 
     def _release(self) -> None:
         for server in getattr(self, "servers", ()):
@@ -207,8 +207,8 @@ class Server:
         router_options = getattr(app, "options", None)
         options = options or (router_options if isinstance(router_options, Options) else Options())
         asgi = app.asgi() if callable(getattr(app, "asgi", None)) else app
-        self._socket = bind(host, port, uds)
         self._server = _EmbeddedServer(ServerConfig(asgi, options=options, **settings))
+        self._socket = bind(host, port, uds)
         self._task: asyncio.Task[None] | None = None
 
     @property

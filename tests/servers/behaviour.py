@@ -81,6 +81,28 @@ class AsyncWatch(Handler):
         report(self.path_params["name"], f"ended with {code}")
 
 
+@ws.route("/async/counts/<name>")
+async def count(connection: AsyncConnection, name: str) -> None:
+    counted = 0
+    try:
+        while True:
+            await connection.recv()
+            counted += 1
+    except ConnectionClosed as closed:
+        report(name, f"{counted} messages, {closed.code}")
+
+
+@ws.route("/threaded/counts/<name>")
+def count_in_thread(connection: Connection, name: str) -> None:
+    counted = 0
+    try:
+        while True:
+            connection.recv()
+            counted += 1
+    except ConnectionClosed as closed:
+        report(name, f"{counted} messages, {closed.code}")
+
+
 # --- raise, return, close ---
 
 ERRORS: dict[str, Callable[[], BaseException]] = {
@@ -402,10 +424,11 @@ async def flood_then_close(connection: AsyncConnection, name: str) -> None:
     report(name, f"closed, {connection.close_code}")
 
 
-ws.add("/async/deaf", deaf)
+# Where we do not read, only what we write can find out that the peer is gone.
+ws.add("/async/deaf", deaf, ping_interval=0.3, ping_timeout=0.3)
 
 
-@ws.route("/threaded/deaf")
+@ws.route("/threaded/deaf", ping_interval=0.3, ping_timeout=0.3)
 def deaf_thread(connection: Connection) -> None:
     while connection.state is not State.CLOSED:
         time.sleep(0.02)

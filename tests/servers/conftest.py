@@ -24,7 +24,9 @@ def server(
     with run_server(log, *targets, settings=getattr(request, "param", ())) as running:
         with Peer(running.port) as peer:
             peer.open("/echo").echo("warm up")
+            busy = running.descriptors
             peer.close()
+        eventually(lambda: running.descriptors < busy)
         yield running
         running.terminate()
         assert running.wait() == 0, running.log
@@ -42,6 +44,7 @@ def undisturbed(request: pytest.FixtureRequest, server: RunningServer) -> Iterat
     eventually(lambda: server.descriptors <= before)
     with Peer(server.port) as peer:
         peer.open("/echo").echo("still there")
+    eventually(lambda: server.descriptors <= before)  # for the next test to begin with
     printed = server.log[size:]
     assert printed.count("Traceback") == (expected.args[0] if expected else 0), printed
 

@@ -36,9 +36,11 @@ def test_handler_that_raises(peer: Peer, log: Log, shape: str) -> None:
 @pytest.mark.fault(87, 96)
 @pytest.mark.tracebacks(1)
 @pytest.mark.parametrize("shape", ["async", "threaded"])
-def test_exception_inside_a_with_block(peer: Peer, shape: str) -> None:
+def test_exception_inside_a_with_block(peer: Peer, log: Log, shape: str) -> None:
     peer.open(f"/{shape}/with").send_frame(TEXT, "go")
     peer.expect_failure(1011)
+    peer.finish()
+    eventually(lambda: "LookupError: on purpose" in str(log))  # it leaves the block behind that
 
 
 @pytest.mark.fault(87)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -310,18 +311,29 @@ def test_server_takes_its_port_and_gives_it_back() -> None:
     asyncio.run(main())
 
 
+def serving() -> list[asyncio.Task[Any]]:
+    """Find the tasks that serve."""
+    return [task for task in asyncio.all_tasks() if ".serve" in repr(task.get_coro())]
+
+
 @pytest.mark.fault(112)
 def test_server_that_was_forgotten_says_so_and_stops() -> None:
+    ports: list[int] = []
+
+    async def start_and_forget() -> None:
+        server = Server(ws, port=0)
+        circle: list[object] = [server]
+        circle.append(circle)  # so that only the collector finds it
+        await server.__aenter__()
+        ports.append(server.port)
+
     async def main() -> None:
-        server = await Server(ws, port=0).__aenter__()
-        port = server.port
+        await start_and_forget()
         with pytest.warns(ResourceWarning, match="was not stopped"):
-            del server
             gc.collect()
+        await asyncio.wait(serving())
         with pytest.raises(ConnectionRefusedError):
-            while True:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
+            await asyncio.open_connection("127.0.0.1", ports[0])
 
     asyncio.run(main())
 
@@ -356,7 +368,7 @@ def test_start_that_is_given_up_leaves_nothing() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await server.__aenter__()
-        await asyncio.wait([task for task in asyncio.all_tasks() if "serve" in repr(task)])
+        await asyncio.wait(serving())
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
 

@@ -6,13 +6,12 @@ in front. `HandshakeError` tells the status to answer with.
 
 from __future__ import annotations
 
-from sys import intern
-
 import h11
 
 from ws_middleware.core.handshake import RequestHead
 from ws_middleware.errors import HandshakeError
 from ws_middleware.options import Options
+from ws_middleware.request import shared_name
 
 __all__ = ["HeadReader", "parse_head"]
 
@@ -94,7 +93,7 @@ def parse_head(data: bytes) -> RequestHead:
         request.target.decode("latin-1"),
         request.http_version.decode("ascii"),
         [
-            (intern(name.decode("ascii")), value.decode("latin-1"))
+            (shared_name(name.decode("ascii")), value.decode("latin-1"))
             for name, value in request.headers.raw_items()
         ],
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Coroutine
 from typing import Any
+from urllib.parse import unquote
 
 from ws_middleware.asgi.types import ASGIApp, Receive, Scope, Send
 from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
@@ -42,7 +43,7 @@ class ASGIMiddleware:
         elif scope["type"] == "lifespan":
             await _answer_lifespan(receive, send)
 
-    def answer(self, handshake: WebSocketProtocol) -> Coroutine[Any, Any, None] | None:
+    def answer_handshake(self, handshake: WebSocketProtocol) -> Coroutine[Any, Any, None] | None:
         """Answer a handshake of our protocol class; None leaves it to the wrapped app.
 
         What is returned runs the handler. The protocol class calls this by itself, without
@@ -71,7 +72,9 @@ class ASGIMiddleware:
         handshake = scope.get("extensions", {}).get(EXTENSION, {}).get("handshake")
         if not isinstance(handshake, WebSocketProtocol):
             await self._answer_foreign(scope, receive, send)
-        elif (answer := self.answer(handshake)) is not None:
+            return
+        _heed_mount(handshake.request, scope)
+        if (answer := self.answer_handshake(handshake)) is not None:
             await answer
         elif self.app is not None:
             await self.app(scope, receive, send)
@@ -118,6 +121,12 @@ def _breach(head: RequestHead) -> HandshakeError:
     except HandshakeError as error:
         return error
     return HandshakeError(400, "the server did not hand the WebSocket handshake on")
+
+
+def _heed_mount(request: Request, scope: Scope) -> None:
+    """Leave out of the request's path what another router matched before."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    request.root_path = unquote(request.raw_path).removesuffix(path) or request.root_path
 
 
 def _request_of(scope: Scope) -> Request:

@@ -35,6 +35,7 @@ class Session:
         self._connected = False
         self._disconnect: Event | None = None
         self._denial: Event | None = None
+        self._denial_ended = False
 
     # --- what the application calls ---
 
@@ -104,12 +105,13 @@ class Session:
         assert self._denial is not None
         if kind != "websocket.http.response.body":
             raise _out_of_order(kind, "after websocket.http.response.start")
+        if self._denial_ended:
+            raise _out_of_order(kind, "behind the last one")
+        more = event.get("more_body", False)
         self._handshake.deny(
-            self._denial["status"],
-            _text_fields(self._denial),
-            event.get("body", b""),
-            more=event.get("more_body", False),
+            self._denial["status"], _text_fields(self._denial), event.get("body", b""), more=more
         )
+        self._denial_ended = not more
 
     # --- what happens when the application ends ---
 

@@ -47,6 +47,8 @@ EXTENSION = "ws_middleware"
 
 logger = logging.getLogger("ws_middleware")
 
+_STOPPING = "the server is shutting down"
+
 
 class WebSocketProtocol(asyncio.Protocol):
     """Be one WebSocket connection of a uvicorn server, from its request to its end."""
@@ -63,6 +65,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_opened_at",
         "_options",
         "_server_state",
+        "_stopping",
         "_task",
         "_timer",
         "request",
@@ -87,6 +90,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._loop = _loop or asyncio.get_running_loop()
         self._options = _options_of(config)
         self._begun = False
+        self._stopping = False
         self._early = b""  # what the client sends before it was answered
         self._decided: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
@@ -144,13 +148,14 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Say goodbye: the server stops."""
+        self._stopping = True
         if self._connection is not None:
             if self._connection.state is State.OPEN:
-                self._connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
+                self._connection.start_closing(CloseCode.GOING_AWAY, _STOPPING)
         elif self._lingering is not None:
             self._lingering.shutdown()
-        elif not self.is_decided:
-            self.refuse(HandshakeError(503, "the server is shutting down"))
+        elif self._task is not None:
+            self.refuse(HandshakeError(503, _STOPPING))
 
     # --- the handshake ---
 
@@ -175,6 +180,8 @@ class WebSocketProtocol(asyncio.Protocol):
         try:
             if refusal is not None:
                 raise refusal
+            if self._stopping:
+                raise HandshakeError(503, _STOPPING)
             self._check_capacity()
             work = self._find_work(deadline)
         except HandshakeError as error:
@@ -186,7 +193,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _find_work(self, deadline: float | None) -> Coroutine[Any, Any, None]:
         """Ask our middleware directly where it is the whole app, or let the app run."""
-        answer = getattr(self._config.loaded_app, "answer", None)
+        answer = getattr(self._config.loaded_app, "answer_handshake", None)
         work: Coroutine[Any, Any, None] | None = None if answer is None else answer(self)
         if work is None:
             check_request(self.request.head)
@@ -222,10 +229,6 @@ class WebSocketProtocol(asyncio.Protocol):
         path = request.raw_path
         root = self._config.root_path
         info = self.transport.get_extra_info
-        try:
-            subprotocols = offered_subprotocols(fields)
-        except HandshakeError:
-            subprotocols = []
         return {
             "type": "websocket",
             "asgi": {"version": self._config.asgi_version, "spec_version": "2.5"},
@@ -240,7 +243,7 @@ class WebSocketProtocol(asyncio.Protocol):
             "headers": [
                 (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields
             ],
-            "subprotocols": subprotocols,
+            "subprotocols": offered_subprotocols(fields),
             "state": self._app_state.copy(),
             "extensions": {"websocket.http.response": {}, EXTENSION: {"handshake": self}},
         }

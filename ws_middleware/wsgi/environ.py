@@ -7,11 +7,10 @@ glued together is taken apart again, so that a doubled field is still refused.
 from __future__ import annotations
 
 import io
-from sys import intern
 from urllib.parse import quote, unquote
 
 from ws_middleware.core.handshake import RequestHead
-from ws_middleware.request import Address, Request
+from ws_middleware.request import Address, Request, shared_name
 from ws_middleware.wsgi.types import Environ
 
 __all__ = ["make_request"]
@@ -53,8 +52,8 @@ def make_request(environ: Environ) -> Request:
 
 def _kept(environ: Environ) -> Environ:
     """Copy what a handler may want of an environ: not what holds on to the server's objects."""
-    # The keys of all requests are the same few: interned, they are held once.
-    kept = {intern(k): value for k, value in environ.items() if not k.startswith(_SERVERS)}
+    # The keys of all requests are the same few, and are held once.
+    kept = {shared_name(k): value for k, value in environ.items() if not k.startswith(_SERVERS)}
     kept["wsgi.input"] = io.BytesIO()  # an opening handshake has no body
     return kept
 
@@ -87,9 +86,9 @@ def _fields(environ: Environ) -> list[tuple[str, str]]:
     fields: list[tuple[str, str]] = []
     for key, value in environ.items():
         if key.startswith("HTTP_"):
-            name = intern(key[5:].replace("_", "-").lower())
+            name = shared_name(key[5:].replace("_", "-").lower())
         elif key in ("CONTENT_LENGTH", "CONTENT_TYPE") and value:
-            name = intern(key.replace("_", "-").lower())
+            name = shared_name(key.replace("_", "-").lower())
         else:
             continue
         lines = str(value).split(",") if name in _SINGLE else [str(value)]

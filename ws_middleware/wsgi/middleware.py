@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 from ws_middleware.core.handshake import is_attempt
 from ws_middleware.errors import HandshakeError
-from ws_middleware.handlers import is_blocking
+from ws_middleware.handlers import is_blocking, needs_loop
 from ws_middleware.logs import handshake_refused
 from ws_middleware.request import Request
 from ws_middleware.routing import Route, Router
@@ -87,12 +87,14 @@ class WSGIMiddleware:
             raise
         parks = self._park and can_park(taken.sock)
         serving = Serving(request, route, upgrade, taken.parked() if parks else taken)
-        if not wants_thread:
-            serving.start_on_loop(relays=not parks)
-        elif parks:
+        if wants_thread and parks:
             self._threads.run(serving.in_thread)
-        else:
+            return hijacker
+        if wants_thread:
             self._threads.give_back()
+        if needs_loop(route.handler) or parks:
+            serving.start_on_loop(relays=not parks)
+        else:
             serving.in_thread(borrowed=True)
         return hijacker
 

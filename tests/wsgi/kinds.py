@@ -1,0 +1,190 @@
+"""Every WSGI server of the suite: how it is started, and the facts in which it differs.
+
+Each fact is proved by a test; the table of the documentation is made of them, see `support.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.peer import Peer
+from tests.running import RunningServer, eventually, run_command
+from tests.tls import Certificate
+
+__all__ = ["KINDS", "SHAPES", "Kind", "Served", "errors_in", "kind_of", "serve", "shapes", "warm_up"]
+
+#: The first part of a route's path: what its handler is.
+SHAPES = ["async", "def", "callbacks", "async-callbacks"]
+shapes = pytest.mark.parametrize("shape", SHAPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Describe one server."""
+
+    name: str
+    #: The framework of the app that it serves.
+    framework: str
+    #: What is said of it to people.
+    title: str
+    #: Its options, where it has a command of its own: gunicorn's.
+    options: tuple[str, ...] | None = None
+    #: Whether it runs requests in greenlets: connections stay there, instead of being parked.
+    greenlets: bool = False
+    #: The status in its access log; "" where it has none, or none of this.
+    access_log: str = "101"
+    #: What becomes of bytes behind the request that look like the next request.
+    early_request: str = "kept"
+    #: Which of two equal fields reach the app.
+    doubled: str = "both"
+    #: What becomes of `Sec_WebSocket_Key` beside `Sec-WebSocket-Key`.
+    underscore: str = "dropped"
+    #: How it ends TLS, if it can.
+    tls: str = ""
+    #: How a connection is served then.
+    note: str = ""
+
+    def command(self, framework: str, settings: str, certificate: Certificate | None) -> list[str]:
+        """Give the command that serves on a free port."""
+        if self.options is None:
+            files = [str(path) for path in certificate or ()]
+            return [sys.executable, "-m", "tests.wsgi.launch", self.name, framework, *files]
+        arguments = certificate.arguments if certificate else ()
+        app = f"tests.wsgi.apps:make({framework!r}{settings})"
+        return [sys.executable, "-m", "gunicorn", *_GUNICORN, *self.options, *arguments, app]
+
+
+_GUNICORN = ("--bind", "127.0.0.1:0", "--workers", "1", "--access-logfile", "-")
+_GUNICORN += ("--no-control-socket",)
+
+KINDS = [
+    Kind("gunicorn-sync", "flask", "gunicorn, sync", ("-k", "sync"), tls="thread"),
+    Kind(
+        "gunicorn-gthread",
+        "django",
+        "gunicorn, gthread",
+        ("-k", "gthread", "--threads", "2"),
+        tls="thread",
+    ),
+    Kind(
+        "gunicorn-gevent", "flask", "gunicorn, gevent", ("-k", "gevent"), greenlets=True, tls="green"
+    ),
+    Kind(
+        "gunicorn-pywsgi",
+        "flask",
+        "gunicorn, gevent_pywsgi",
+        ("-k", "gevent_pywsgi"),
+        greenlets=True,
+        access_log="socket",
+        tls="green",
+    ),
+    Kind("werkzeug", "flask", "werkzeug, `flask run`", tls="thread"),
+    Kind("werkzeug-single", "flask", "werkzeug, `threaded=False`", tls="thread"),
+    Kind("flask-debugger", "flask", "werkzeug, with the debugger"),
+    Kind("pywsgi", "bottle", "gevent.pywsgi", greenlets=True, tls="green"),
+    Kind("eventlet", "bottle", "eventlet.wsgi", greenlets=True, tls="green"),
+    Kind("waitress", "bottle", "waitress", access_log="", early_request="refused"),
+    Kind(
+        "cheroot",
+        "bottle",
+        "cheroot, CherryPy",
+        access_log="",
+        doubled="last",
+        underscore="taken",
+        tls="thread",
+    ),
+    Kind("wsgiref", "bottle", "wsgiref", access_log="", underscore="refused"),
+    Kind("wsgiref-threads", "bottle", "wsgiref, ThreadingMixIn", access_log="", underscore="refused"),
+    Kind("django", "django", "Django's runserver", access_log=""),
+    Kind("paste", "bottle", "Paste's httpserver", access_log="", underscore="taken"),
+]
+
+
+def kind_of(name: str) -> Kind:
+    """Look up a server by its name."""
+    return next(kind for kind in KINDS if kind.name == name)
+
+
+class Served(RunningServer):
+    """Look at a WSGI server: at its only worker, where it has workers."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, kind: Kind) -> None:
+        super().__init__(process, log)
+        self.kind = kind
+
+    @property
+    def worker(self) -> psutil.Process:
+        """Give the process that serves."""
+        if self.kind.options is None:
+            return self._ps
+        return max(self._ps.children(), key=lambda child: child.create_time())
+
+    @property
+    def descriptors(self) -> int:
+        """Count the worker's open file descriptors."""
+        return int(self.worker.num_fds())
+
+    @property
+    def threads(self) -> int:
+        """Count the worker's threads."""
+        return int(self.worker.num_threads())
+
+    def statuses(self, path: str) -> list[str]:
+        """List what the access log says of requests for a path."""
+        return re.findall(rf'GET {re.escape(path)} HTTP/1\.[01]\S*" (\S+)', self.log)
+
+    def find_port(self) -> bool:
+        """Look whether it listens, and where."""
+        assert self.process.poll() is None, f"the server did not start:\n{self.log}"
+        sockets = self._ps.net_connections("tcp4")
+        ports = [entry.laddr[1] for entry in sockets if entry.status == psutil.CONN_LISTEN]
+        self.port = ports[0] if ports else 0
+        return bool(ports)
+
+
+@contextmanager
+def serve(
+    kind: Kind,
+    log: Path,
+    *options: str,
+    framework: str = "",
+    settings: str = "",
+    certificate: Certificate | None = None,
+) -> Iterator[Served]:
+    """Run a server to the end of the block; further `options` are gunicorn's."""
+    command = kind.command(framework or kind.framework, settings, certificate)
+    with run_command([*command, *options], log) as running:
+        served = Served(running.process, log, kind)
+        eventually(served.find_port)
+        yield served
+
+
+def errors_in(printed: str) -> list[str]:
+    """List the lines of a log that tell of something wrong with the server."""
+    return [
+        line
+        for line in printed.splitlines()
+        if _WRONG.search(line) and not _HARMLESS.search(line)
+    ]
+
+
+_WRONG = re.compile(r"Traceback|Exception|Error\b|\b(ERROR|CRITICAL|WARNING)\b")
+#: What Django says of a 404, waitress of a request that waits for a thread.
+_HARMLESS = re.compile(r'" 4\d\d |Not Found: /|Invalid request from|Task queue depth is')
+
+
+def warm_up(port: int) -> None:
+    """Let everything be made that a server makes once."""
+    for shape in SHAPES:
+        with Peer(port) as peer:
+            peer.open(f"/{shape}").echo("warm up")
+            peer.close()
