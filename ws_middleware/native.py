@@ -26,8 +26,8 @@ def _original(module: str, name: str) -> Any:
 
 
 def make_lock() -> AbstractContextManager[object]:
-    """Make a lock between real threads."""
-    lock: AbstractContextManager[object] = _original("_thread", "allocate_lock")()
+    """Make a lock between real threads, which signal handlers may take again."""
+    lock: AbstractContextManager[object] = _original("_thread", "RLock")()
     return lock
 
 

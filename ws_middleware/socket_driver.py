@@ -65,7 +65,7 @@ class SocketDriver:
         self.endpoint = endpoint
         self.lock = threading.Lock()
         self._stream = stream
-        self._waiting = waiting_for(stream.sock)
+        self.waiting = waiting_for(stream.sock)
         self._close_timeout = options.close_timeout
         self._unsent: deque[memoryview] = deque()
         self._sent = 0  # bytes taken by the socket, of all
@@ -82,7 +82,7 @@ class SocketDriver:
             endpoint.receive_data(leftover, time.monotonic())
         with self.lock:
             self._settle(time.monotonic())
-        _attend(self, self._waiting)
+        _attend(self, self.waiting)
 
     @property
     def is_over(self) -> bool:
@@ -148,7 +148,7 @@ class SocketDriver:
                 if event is not None:
                     event.wait(pause)
                 elif not self._stream.has_pending:
-                    self._waiting.wait_for(interest, timeout=pause)
+                    self.waiting.wait_for(interest, timeout=pause)
                 looked = True
         finally:
             if leads:
@@ -158,7 +158,7 @@ class SocketDriver:
                     self._release()
 
     def _join(self, turn: _Turn) -> Event:
-        event = self._waiting.make_event()
+        event = self.waiting.make_event()
         turn.others.append(event)
         return event
 

@@ -16,11 +16,12 @@ from ws_middleware.logs import handshake_refused
 from ws_middleware.request import Request
 from ws_middleware.routing import Route, Router
 from ws_middleware.upgrade import find_route, prepare
+from ws_middleware.wsgi.endings import watch
 from ws_middleware.wsgi.environ import make_request
 from ws_middleware.wsgi.hijack import Hijacker, can_park
-from ws_middleware.wsgi.parking import HandlerThreads, close_on_signals
 from ws_middleware.wsgi.servers import find_hijacker
 from ws_middleware.wsgi.serving import Serving
+from ws_middleware.wsgi.threads import HandlerThreads
 from ws_middleware.wsgi.types import Environ, StartResponse, WSGIApp
 
 __all__ = ["WSGIMiddleware"]
@@ -31,7 +32,8 @@ class WSGIMiddleware:
 
     `park=False` serves every connection in the server's own thread. At most `max_threads`
     plain `def` handlers run at once, `max_waiting` more wait for their turn; beyond, 503.
-    `hijackers` know further servers.
+    `hijackers` know further servers. With `signals`, SIGTERM and SIGHUP tell all peers before
+    they do what they did.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class WSGIMiddleware:
         max_threads: int = 1000,
         max_waiting: int = 100,
         hijackers: Sequence[Hijacker] = (),
+        signals: bool = True,
     ) -> None:
         self.router = router
         self.app = app
@@ -50,7 +53,7 @@ class WSGIMiddleware:
         self._max_threads = max_threads
         self._threads = HandlerThreads(max_threads, max_waiting)
         self._hijackers = tuple(hijackers)
-        close_on_signals()
+        watch(signals=signals)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""

@@ -64,7 +64,7 @@ class Serving:
             leftover=self.taken.leftover,
         )
         connection = SocketConnection(driver, *self.terms)
-        parking().enter(connection, on_loop=False)
+        parking().enter(connection, driver.waiting)
         try:
             run_blocking(self.route.handler, connection, self.request.path_params)
         finally:
@@ -114,7 +114,7 @@ class _Arrival(asyncio.Protocol):
             serving.make_endpoint(now), stream, serving.route.options, departure.on_lost
         )
         connection = departure.connection = AsyncConnection(driver, *serving.terms)
-        parking().enter(connection, on_loop=True)
+        parking().enter(connection, None)
         driver.start(serving.taken.leftover)
         parking().add_task(
             run_handler(serving.route.handler, connection, serving.request.path_params)

@@ -1,0 +1,93 @@
+"""Saying goodbye: no process ends without having told its peers 1001.
+
+When a signal comes peers are told at once, and then whoever handled the signal before. When
+the interpreter exits, they get a bounded time to answer.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from ws_middleware.core.frames import CloseCode
+from ws_middleware.native import start_thread
+from ws_middleware.wsgi.parking import open_parking
+
+__all__ = ["GRACE_TIME", "close_all", "watch"]
+
+#: How long peers may take to say goodbye when the process ends, in seconds.
+GRACE_TIME = 5.0
+
+_REASON = "the server is shutting down"
+_SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+_former: dict[int, Any] = {}
+_watches_exit = False
+
+
+def close_all(
+    code: int = CloseCode.GOING_AWAY, reason: str = _REASON, grace: float = GRACE_TIME
+) -> None:
+    """Close every connection of this process, and wait for them up to `grace` seconds."""
+    parking = open_parking()
+    if parking is not None:
+        _tell_all(code, reason)
+        parking.wait_until_empty(grace)
+        parking.tell_all(lambda connection: connection.abort())
+
+
+def _tell_all(code: int, reason: str) -> None:
+    parking = open_parking()
+    if parking is not None:
+        parking.tell_all(lambda connection: connection.start_closing(code, reason))
+
+
+def watch(*, signals: bool) -> None:
+    """See to it that peers are told before this process ends.
+
+    Signals are watched where this is called in the main thread, and where nobody ignores
+    them; their handlers go on to be called.
+    """
+    global _watches_exit
+    if not _watches_exit:
+        _watches_exit = True
+        # The interpreter joins the threads of executors before `atexit`, and a worker's thread
+        # that runs a handler would not end: where it can be, this comes before.
+        getattr(threading, "_register_atexit", atexit.register)(_on_exit)
+    if signals and threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            _chain(number)
+
+
+def _chain(number: int) -> None:
+    former = signal.getsignal(number)
+    # None: a handler that is not Python's, and cannot be called.
+    if former not in (signal.SIG_IGN, None, _on_signal):
+        _former[number] = former
+        signal.signal(number, _on_signal)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    former = _former[number]
+    if former is signal.SIG_DFL:
+        # It would end the process at once: that comes after the goodbyes, and not in here,
+        # since this thread may hold any lock just now.
+        signal.signal(number, signal.SIG_DFL)
+        start_thread(lambda: _leave(number))
+        return
+    _tell_all(CloseCode.GOING_AWAY, _REASON)
+    former(number, frame)
+
+
+def _leave(number: int) -> None:
+    close_all()
+    os.kill(os.getpid(), number)
+
+
+def _on_exit() -> None:
+    close_all()
+    if (parking := open_parking()) is not None:
+        parking.stop()
