@@ -127,6 +127,7 @@ class AsyncConnection(ConnectionInfo):
         Pieces of text hold whole characters. `max_message_size` limits their sum. What is not
         taken of the message is dropped.
         """
+        self._endpoint.give_up_message()
         final = False
         while not final:
             piece = await self._next(_PIECES, pieces=True)

@@ -50,6 +50,8 @@ class SocketConnection(Connection):
 
     def recv_fragments(self) -> Iterator[Data]:
         """Receive one message in pieces, as they arrive; pieces of text are whole characters."""
+        with self._driver.lock:
+            self._endpoint.give_up_message()
         final = False
         while not final:
             piece = self._next(self._endpoint.next_fragment, None)

@@ -900,6 +900,24 @@ def test_rest_of_a_message_that_was_given_up_is_dropped() -> None:
     assert endpoint.messages_received == 2
 
 
+def test_pieces_of_a_message_that_was_given_up_are_dropped() -> None:
+    endpoint = make()
+    endpoint.receive_data(frame(TEXT, "one", fin=False), NOW)
+    assert endpoint.next_fragment() == Fragment("one", final=False)
+    endpoint.give_up_message()
+    endpoint.receive_data(frame(CONTINUATION, "two", fin=False), NOW)
+    assert endpoint.next_fragment() is None
+    endpoint.receive_data(frame(CONTINUATION, "three") + frame(TEXT, "next", fin=False), NOW)
+    assert endpoint.next_fragment() == Fragment("next", final=False)
+
+
+def test_giving_up_between_messages_drops_nothing() -> None:
+    endpoint = make()
+    endpoint.give_up_message()
+    endpoint.receive_data(frame(TEXT, "one", fin=False), NOW)
+    assert endpoint.next_fragment() == Fragment("one", final=False)
+
+
 def test_control_frames_may_be_observed_between_pieces() -> None:
     endpoint = make(observe_control=True)
     endpoint.receive_data(frame(TEXT, "one", fin=False), NOW)

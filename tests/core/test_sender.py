@@ -234,6 +234,14 @@ def test_control_frames_are_small_and_whole(frame: Frame) -> None:
     assert sender.data_to_send() == b""
 
 
+@pytest.mark.parametrize("opcode", [-1, 16, 0x81])
+def test_opcode_has_four_bits(opcode: int) -> None:
+    sender = server()
+    with pytest.raises(ValueError, match="there is no opcode"):
+        sender.frame(Frame(opcode))
+    assert sender.data_to_send() == b""
+
+
 def test_largest_control_frame_leaves() -> None:
     sender = server()
     sender.control(PING, bytes(125))

@@ -93,6 +93,7 @@ class Endpoint:
         "_receiver",
         "_role",
         "_sender",
+        "_skipping",
         "_streaming",
         "_we_began",
         "acknowledged",
@@ -128,7 +129,7 @@ class Endpoint:
         self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, now)
         self._queue: list[Data | Ping | Pong] = []  # short, and a deque takes 700 bytes
         self._observe_control = observe_control
-        self._streaming = False  # the message under way is being taken in pieces
+        self._streaming = self._skipping = False  # the message under way is being taken in pieces
         self._answering = False  # the application has a message and has not asked on
         self._pings: list[tuple[bytes, float]] = []  # unanswered: payload and time
         self._received_at = now  # the last bytes came
@@ -239,7 +240,7 @@ class Endpoint:
             if self._receiver.has_input:
                 self._process()  # what there was no room for
             if self._streaming and isinstance(item, (str, bytes)):
-                self._streaming = False  # the rest of a message that was given up
+                self._streaming = self._skipping = False  # the rest of one that was given up
                 continue
             return item
         self._answering = False
@@ -258,6 +259,9 @@ class Endpoint:
         streaming, self._streaming = self._streaming, False
         item = self.next_message()
         if isinstance(item, (str, bytes)):
+            if self._skipping:
+                self._skipping = False
+                return self.next_fragment()
             return Fragment(item, final=True)
         self._streaming = streaming
         if item is not None:
@@ -266,7 +270,11 @@ class Endpoint:
         if piece is None:
             return None
         self._streaming = self._answering = True
-        return Fragment(piece, final=False)
+        return None if self._skipping else Fragment(piece, final=False)
+
+    def give_up_message(self) -> None:
+        """Drop what is still to come of the message that `next_fragment` gave pieces of."""
+        self._skipping = self._streaming
 
     def _process(self) -> None:
         """Handle what was fed, until it is used up or the queue is full."""

@@ -23,7 +23,8 @@ Role = Literal["client", "server"]
 class ActiveExtension:
     """Be one extension at work on one connection; every hook does nothing by default.
 
-    `decode` and `encode` see each frame, `decode_message` and `encode_message` each message.
+    `decode` and `encode` see each frame, `decode_message` and `encode_message` each message
+    that is received or sent as a whole, not in pieces.
     They raise `ProtocolError` where the peer is at fault.
     """
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ws_middleware.core.codec import WHOLE_BINARY, WHOLE_TEXT, encode_frame
 from ws_middleware.core.extensions import ActiveExtension, Role
-from ws_middleware.core.frames import MAX_CONTROL_PAYLOAD, Frame, Opcode
+from ws_middleware.core.frames import MAX_CONTROL_PAYLOAD, OPCODE_BITS, Frame, Opcode
 from ws_middleware.core.messages import Message, Sendable, as_message
 
 __all__ = ["Sender"]
@@ -89,6 +89,8 @@ class Sender:
 
     def frame(self, frame: Frame, key: bytes = b"") -> None:
         """Send a frame exactly as it is, past the extensions, with `key` if it is given."""
+        if not 0 <= frame.opcode <= OPCODE_BITS:
+            raise ValueError(f"there is no opcode {frame.opcode} (RFC 6455 §5.2)")
         if frame.is_control and (len(frame.payload) > MAX_CONTROL_PAYLOAD or not frame.fin):
             raise ValueError("a control frame is whole and holds 125 bytes at the most (§5.5)")
         if key and self._random is None:
