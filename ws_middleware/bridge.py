@@ -26,7 +26,7 @@ from ws_middleware.pool import waiting
 
 __all__ = ["BridgedConnection"]
 
-logger = logging.getLogger("ws_middleware")
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 _Result = TypeVar("_Result")
 

@@ -56,7 +56,7 @@ class StreamDriver(asyncio.Protocol):
         options: Options,
         on_lost: Callable[[Exception | None], None] | None = None,
     ) -> None:
-        self.endpoint = endpoint
+        self.endpoint: Endpoint = endpoint
         self._transport: asyncio.Transport | None = transport
         self._options = options
         self._on_lost = on_lost
@@ -70,7 +70,7 @@ class StreamDriver(asyncio.Protocol):
         self._soon: asyncio.Handle | None = None
         self._unwritten = 0
         self._half_closed = False
-        self.write_paused = False
+        self.write_paused: bool = False
         self._ping_waiters: list[tuple[bytes, asyncio.Future[float]]] | None = None
 
     def start(self, leftover: bytes = b"") -> None:

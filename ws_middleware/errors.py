@@ -46,7 +46,7 @@ class HandshakeError(WebSocketError):
         super().__init__(reason)
         self.status = status
         self.reason = reason
-        self.headers = tuple(headers)
+        self.headers: tuple[tuple[str, str], ...] = tuple(headers)
 
 
 class ConnectionClosed(WebSocketError):

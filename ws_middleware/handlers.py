@@ -28,7 +28,7 @@ from ws_middleware.socket_connection import SocketConnection
 
 __all__ = ["Handler", "HandlerLike", "check_handler", "run_handler"]
 
-logger = logging.getLogger("ws_middleware")
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 #: How many threads serve the plain `def` callbacks of all `Handler` objects.
 POOL_SIZE = 16

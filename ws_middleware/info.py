@@ -30,13 +30,13 @@ class ConnectionInfo:
     ) -> None:
         self._endpoint = endpoint
         #: The request that opened the connection.
-        self.request = request
+        self.request: Request = request
         #: The subprotocol agreed on, None for none (RFC 6455 §1.9).
-        self.subprotocol = subprotocol
+        self.subprotocol: str | None = subprotocol
         #: The extensions agreed on, in the order of their application.
-        self.agreements = tuple(agreements)
+        self.agreements: tuple[Agreement, ...] = tuple(agreements)
         #: Whom the authentication found the peer to be.
-        self.identity = identity
+        self.identity: Any = identity
 
     @property
     def endpoint(self) -> Endpoint:

@@ -15,7 +15,7 @@ from ws_middleware.request import Address
 
 __all__ = ["connection_finished", "handshake_refused"]
 
-logger = logging.getLogger("ws_middleware")
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 
 def connection_finished(connection: ConnectionInfo, endpoint: Endpoint, duration: float) -> None:

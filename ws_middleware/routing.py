@@ -41,7 +41,7 @@ class Router:
     """
 
     def __init__(self, options: Options) -> None:
-        self.options = options
+        self.options: Options = options
         self.routes: list[Route] = []
         self._map = Map(strict_slashes=False, merge_slashes=False)
         self._adapter = self._map.bind("", url_scheme="ws")

@@ -29,7 +29,7 @@ from ws_middleware.options import Options
 
 __all__ = ["GRACE_TIME", "ListenError", "Server", "ServerConfig", "bind", "serve"]
 
-logger = logging.getLogger("ws_middleware")
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 #: How long connections may take to close when the server stops, in seconds.
 GRACE_TIME = 10
@@ -52,7 +52,8 @@ class ServerConfig(uvicorn.Config):
     def load(self) -> None:
         """Load as uvicorn does; the guard speaks TLS, so that one deadline counts for all."""
         super().load()
-        self.tls, self.ssl = self.ssl, None
+        self.tls = self.ssl
+        setattr(self, "ssl", None)  # noqa: B010 - uvicorn declares it, not we
 
 
 _SETTINGS: dict[str, Any] = {

@@ -63,9 +63,9 @@ class SocketDriver:
         leftover: bytes = b"",
     ) -> None:
         self.endpoint = endpoint
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         self._stream = stream
-        self.waiting = waiting_for(stream.sock)
+        self.waiting: Waiting = waiting_for(stream.sock)
         self._close_timeout = options.close_timeout
         self._unsent: deque[memoryview] = deque()
         self._sent = 0  # bytes taken by the socket, of all

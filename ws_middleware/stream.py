@@ -30,17 +30,17 @@ class Stream:
     )
 
     def __init__(self, sock: socket.socket, *, borrowed: bool = False) -> None:
-        self.sock = sock
+        self.sock: socket.socket = sock
         self._borrowed = borrowed
         self._is_tls = hasattr(sock, "pending")  # gevent's is not an ssl.SSLSocket
         self._timeout = sock.gettimeout()
         sock.setblocking(False)
         with contextlib.suppress(OSError):  # a Unix socket has no such delay
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.is_closed = False
+        self.is_closed: bool = False
         #: What TLS waits for before it goes on, beside what was asked of it.
-        self.wants_read = False
-        self.wants_write = False
+        self.wants_read: bool = False
+        self.wants_write: bool = False
 
     @property
     def has_pending(self) -> bool:

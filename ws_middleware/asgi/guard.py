@@ -31,7 +31,7 @@ from ws_middleware.options import Options
 
 __all__ = ["HTTPGuard"]
 
-logger = logging.getLogger("ws_middleware")
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 
 class HTTPGuard(asyncio.Protocol):

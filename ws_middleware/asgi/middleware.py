@@ -22,7 +22,7 @@ from ws_middleware.upgrade import find_route, prepare
 
 __all__ = ["ASGIMiddleware"]
 
-logger = logging.getLogger("ws_middleware")
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 
 class ASGIMiddleware:

@@ -45,7 +45,7 @@ __all__ = ["EXTENSION", "WebSocketProtocol"]
 #: The entry of `scope["extensions"]` under which our middleware finds the handshake.
 EXTENSION = "ws_middleware"
 
-logger = logging.getLogger("ws_middleware")
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 _STOPPING = "the server is shutting down"
 

@@ -125,7 +125,7 @@ class Endpoint:
         self._receiver = Receiver(role, options, extensions)
         self._sender = Sender(role, extensions, random)
         #: What `data_to_send` will give, in pieces; empty while there is nothing to write.
-        self.output = self._sender.output
+        self.output: list[bytes] = self._sender.output
         self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, now)
         self._queue: list[Data | Ping | Pong] = []  # short, and a deque takes 700 bytes
         self._observe_control = observe_control
@@ -144,24 +144,24 @@ class Endpoint:
         self._closing_at: float | None = None
 
         #: The driver sets this while the peer takes nothing of what was written.
-        self.write_blocked = False
+        self.write_blocked: bool = False
         #: Pings of the application that were answered: payload and latency in seconds.
         self.acknowledged: list[tuple[bytes, float]] = []
         #: How long the last answered ping took, in seconds.
         self.latency: float | None = None
         #: The driver shuts down its writing half behind what it wrote.
-        self.wants_half_close = False
+        self.wants_half_close: bool = False
         #: The driver releases the socket; by force where `wants_abort`.
-        self.is_over = False
-        self.wants_abort = False
+        self.is_over: bool = False
+        self.wants_abort: bool = False
         #: More than messages and output is new: deadlines, wishes, answered pings.
-        self.changed = True
+        self.changed: bool = True
 
         #: What was counted: whole messages, and the bytes of all frames.
-        self.messages_received = 0
-        self.messages_sent = 0
-        self.bytes_received = 0
-        self.bytes_sent = 0
+        self.messages_received: int = 0
+        self.messages_sent: int = 0
+        self.bytes_received: int = 0
+        self.bytes_sent: int = 0
 
     # --- what can be asked ---
 

@@ -135,7 +135,7 @@ class Assembler:
         self._buffer = None
         self._opcode = 0
         #: Whether no message is under way.
-        self.is_idle = True
+        self.is_idle: bool = True
         self._checked = 0  # bytes of the buffer that are whole, valid UTF-8
         self._count = 0
         self._size = 0

@@ -72,7 +72,7 @@ class Receiver:
         self._left = 0
         self._gathered = b"" if self._streams else bytearray()
         self._assembler = Assembler(options.max_message_size, options.max_fragments)
-        self.is_stopped = False
+        self.is_stopped: bool = False
 
     @property
     def has_input(self) -> bool:

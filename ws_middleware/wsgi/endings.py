@@ -23,7 +23,7 @@ __all__ = ["GRACE_TIME", "close_all", "watch"]
 GRACE_TIME = 5.0
 
 _REASON = "the server is shutting down"
-_SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _former: dict[int, Any] = {}
 _watches_exit = False
 

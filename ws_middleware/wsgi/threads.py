@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 __all__ = ["HandlerThreads"]
 
-logger = logging.getLogger("ws_middleware")
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 
 class HandlerThreads:
