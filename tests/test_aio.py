@@ -546,7 +546,7 @@ async def test_waiting_again_and_again_takes_no_memory() -> None:
     assert count_futures() <= before + 2
 
 
-@pytest.mark.parametrize("message", ["late", ["la", "te"]])
+@pytest.mark.parametrize("message", ["late", ["too", "late"]])
 @in_virtual_time
 async def test_sending_late_raises_with_the_code(message: Any) -> None:
     line = Line()

@@ -392,7 +392,7 @@ async def test_sending_late_raises_with_the_code() -> None:
     line.transport.feed(close(4000, "bye"))
     calls: list[Callable[[], object]] = [
         lambda: connection.send("late"),
-        lambda: connection.send(["la", "te"]),
+        lambda: connection.send(["too", "late"]),
         lambda: connection.send_frame(Frame(Opcode.TEXT, b"late")),
         lambda: connection.ping(),
         lambda: connection.pong(),

@@ -79,6 +79,19 @@ async def test_blocks_that_wait_are_dropped_with_the_connection() -> None:
     assert line.endpoint.bytes_received == BLOCK
 
 
+@pytest.mark.parametrize("half_closes", [True, False])
+@in_virtual_time
+async def test_blocks_that_wait_come_before_the_end_of_the_stream(half_closes: bool) -> None:
+    line = Line(half_closes=half_closes)
+    line.transport.feed(*2 * [WHOLE_BLOCK], frame(TEXT, "last words"), close(4000))
+    line.transport.feed_eof()
+    assert [len(await line.connection.recv()) for _ in range(3)] == 2 * [BLOCK - 8] + [10]
+    with pytest.raises(ConnectionClosed, match="closed with 4000"):
+        await line.connection.recv()
+    await settled()
+    assert line.losses == [None]
+
+
 @in_virtual_time
 async def test_what_was_read_with_the_request_comes_first() -> None:
     line = Line(leftover=frame(TEXT, "early"))

@@ -30,7 +30,10 @@ LAYERS = {
         asgi.middleware
         server
     """,
-    "surface": "mounts __init__ cli.demo cli.target cli.serve cli __main__",
+    "surface": """
+        mounts __init__
+        cli.certificate cli.processes cli.demo cli.target cli.serve cli __main__
+    """,
 }
 ORDER = [name for names in LAYERS.values() for name in names.split()]
 #: Bytes and times are arguments here.

@@ -209,7 +209,7 @@ async def test_setting_that_does_not_exist_leaves_no_socket() -> None:
 @in_real_time
 async def test_app_that_fails_to_start_is_told_to_who_embeds_it() -> None:
     server = Server(failing_to_start, port=0)
-    with pytest.raises(RuntimeError, match="failed to start|stopped before it had started"):
+    with pytest.raises(RuntimeError, match=r"failed to start|stopped before it had started"):
         async with server:
             pytest.fail("it has not started")
 
@@ -278,10 +278,12 @@ def test_tls_handshake_that_does_not_come_is_given_up(
     loop: Callable[[], asyncio.AbstractEventLoop], certificate: Certificate
 ) -> None:
     async def scene() -> None:
-        async with secure_server(certificate, open_timeout=0.2) as server:
-            async with connected(host="127.0.0.1", port=server.port) as client:
-                with contextlib.suppress(ConnectionResetError):
-                    assert await client.reader.read() == b""
+        async with (
+            secure_server(certificate, open_timeout=0.2) as server,
+            connected(host="127.0.0.1", port=server.port) as client,
+        ):
+            with contextlib.suppress(ConnectionResetError):
+                assert await client.reader.read() == b""
 
     run_really(scene(), loop)
 
@@ -361,25 +363,14 @@ def test_server_in_another_thread_leaves_signals_alone() -> None:
     assert entered == [True]
 
 
-@pytest.mark.parametrize(
-    ("settings", "supervisor"),
-    [({"reload": True}, "ChangeReload"), ({"workers": 2}, "Multiprocess")],
-)
-def test_several_processes_are_uvicorns_business(
-    settings: dict[str, Any], supervisor: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("settings", [{"reload": True}, {"workers": 2}])
+def test_several_processes_are_the_business_of_the_command(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="options of the command line alone"):
+        make_config(**settings)
+
+
+def test_number_of_processes_is_not_taken_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls: list[dict[str, Any]] = []
-
-    class Supervisor:
-        def __init__(self, config: ServerConfig, **named: Any) -> None:
-            calls.append(named)
-
-        def run(self) -> None:
-            calls.append({"ran": True})
-
-    monkeypatch.setattr(module, supervisor, Supervisor)
-    with bind(port=0) as sock:
-        config = ServerConfig("tests.test_server:ws", options=ws.options, **settings)
-        assert serve(config, sock) == 0
-        assert calls[0]["sockets"] == [sock]
-    assert calls[1] == {"ran": True}
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    assert make_config().workers == 1

@@ -8,7 +8,7 @@ from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
 from ws_middleware.options import Options
 from ws_middleware.routing import Router
-from ws_middleware.server import ServerConfig, bind, serve
+from ws_middleware.server import ServerConfig, listening, serve
 from ws_middleware.wsgi.middleware import WSGIMiddleware
 from ws_middleware.wsgi.types import WSGIApp
 
@@ -57,4 +57,7 @@ class WebSockets(Router):
         `app` answers the plain HTTP requests beside the routes.
         """
         config = ServerConfig(self.asgi(app), options=self.options, **settings)
-        serve(config, bind(host, port, uds))
+        with listening(host, port, uds) as sock:
+            status = serve(config, sock)
+        if status:
+            raise SystemExit(status)

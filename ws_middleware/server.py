@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -15,19 +16,18 @@ import socket
 import ssl
 import stat
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
-from uvicorn.supervisors import ChangeReload, Multiprocess
 
 from ws_middleware.asgi.guard import HTTPGuard
 from ws_middleware.asgi.uvicorn import WebSocketProtocol
 from ws_middleware.logs import format_address
 from ws_middleware.options import Options
 
-__all__ = ["GRACE_TIME", "ListenError", "Server", "ServerConfig", "bind", "serve"]
+__all__ = ["GRACE_TIME", "ListenError", "Server", "ServerConfig", "bind", "listening", "serve"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
@@ -48,6 +48,8 @@ class ServerConfig(uvicorn.Config):
         self.options = options
         self.tls: ssl.SSLContext | None = None
         super().__init__(app, **{**_SETTINGS, **settings})
+        if self.use_subprocess:
+            raise ValueError("workers and reload are options of the command line alone")
 
     def load(self) -> None:
         """Load as uvicorn does; the guard speaks TLS, so that one deadline counts for all."""
@@ -62,6 +64,7 @@ _SETTINGS: dict[str, Any] = {
     "proxy_headers": False,
     "server_header": False,
     "timeout_graceful_shutdown": GRACE_TIME,
+    "workers": 1,
     "log_config": None,
 }
 
@@ -73,6 +76,31 @@ def bind(host: str = "127.0.0.1", port: int = 8000, uds: str | None = None) -> s
         return _bind_unix(uds) if uds is not None else _bind_tcp(host, port)
     except OSError as error:
         raise ListenError(f"cannot listen on {where}: {error.strerror or error}") from None
+    except UnicodeError:  # a label that is empty or too long
+        raise ListenError(f"cannot listen on {where}: this is not a host name") from None
+
+
+@contextlib.contextmanager
+def listening(
+    host: str = "127.0.0.1", port: int = 8000, uds: str | None = None
+) -> Iterator[socket.socket]:
+    """Have a listening socket for the time of a block; the file of a Unix socket goes with it."""
+    with bind(host, port, uds) as sock:
+        made = _identify(uds)
+        try:
+            yield sock
+        finally:
+            if uds is not None and _identify(uds) == made:
+                os.unlink(uds)
+
+
+def _identify(path: str | None) -> tuple[int, ...] | None:
+    """Tell a file from one that another server has put into its place."""
+    try:
+        found = os.stat(path or "")
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _bind_tcp(host: str, port: int) -> socket.socket:
@@ -90,15 +118,32 @@ def _bind_tcp(host: str, port: int) -> socket.socket:
 
 
 def _bind_unix(path: str) -> socket.socket:
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.unlink(path)
+    _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        return _listen(sock, path)
+        _listen(sock, path)
+        os.chmod(path, 0o666)  # for a proxy of another user; who may come here, its folder says
+        return sock
     except OSError:
         sock.close()
         raise
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the file of a server that has not ended in good order."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "this file exists, and is not a socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except BlockingIOError:
+            pass  # somebody serves there, and has a lot to do: bind says so
 
 
 def _listen(sock: socket.socket, address: Any) -> socket.socket:
@@ -134,6 +179,15 @@ class _Server(uvicorn.Server):
 
 class _StandaloneServer(_Server):
     """Be uvicorn's server; a signal to stop is a good end."""
+
+    def __init__(self, config: ServerConfig, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._on_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -209,7 +263,8 @@ class Server:
         options = options or (router_options if isinstance(router_options, Options) else Options())
         asgi = app.asgi() if callable(getattr(app, "asgi", None)) else app
         self._server = _EmbeddedServer(ServerConfig(asgi, options=options, **settings))
-        self._socket = bind(host, port, uds)
+        self._listening = contextlib.ExitStack()
+        self._socket = self._listening.enter_context(listening(host, port, uds))
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -227,6 +282,8 @@ class Server:
     async def __aenter__(self) -> Self:
         """Start to listen."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        stop_listening = self._listening.close  # not of `self`, which may be forgotten
+        self._task.add_done_callback(lambda _: stop_listening())
         try:
             while not self._server.started:
                 done, _ = await asyncio.wait([self._task], timeout=0.01)
@@ -251,7 +308,7 @@ class Server:
         """Close every connection with 1001, within the grace time, and stop."""
         self._server.should_exit = True
         if self._task is None:
-            self._socket.close()
+            self._listening.close()
         else:
             await self._task
 
@@ -263,14 +320,14 @@ class Server:
             self._server.should_exit = True
 
 
-def serve(config: ServerConfig, sock: socket.socket) -> int:
+def serve(
+    config: ServerConfig, sock: socket.socket, on_started: Callable[[], None] = lambda: None
+) -> int:
     """Serve until a signal comes; returns the exit status."""
-    server = _StandaloneServer(config)
-    if config.should_reload:
-        ChangeReload(config, target=server.run, sockets=[sock]).run()
-    elif config.workers > 1:
-        Multiprocess(config, sockets=[sock]).run()
-    else:
+    server = _StandaloneServer(config, on_started)
+    try:
         server.run(sockets=[sock])
-        return 0 if server.started else 1
-    return 0
+    except SystemExit:
+        if server.started:
+            raise  # by a handler
+    return 0 if server.started else 1

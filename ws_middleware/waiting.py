@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Event", "Interest", "Waiting", "waiting_for"]
+__all__ = ["Event", "Interest", "Spawner", "Waiting", "waiting_for"]
 
 
 class Interest(NamedTuple):
@@ -50,6 +50,13 @@ class Waiting(Protocol):
     def spawn(self, work: Callable[[], None], name: str) -> None:
         """Run `work` beside the caller, until it returns or the process ends."""
 
+    def spawner(self) -> Spawner:
+        """Give what runs work beside the caller, when any other thread asks for it later."""
+
+
+#: What runs work somewhere else.
+Spawner = Callable[[Callable[[], None]], object]
+
 
 class ThreadWaiting:
     """Wait as a thread does."""
@@ -73,6 +80,10 @@ class ThreadWaiting:
     def spawn(self, work: Callable[[], None], name: str) -> None:
         """Run `work` in a thread that does not keep the process alive."""
         threading.Thread(target=work, name=name, daemon=True).start()
+
+    def spawner(self) -> Spawner:
+        """Run work in a thread: it need not be a certain one."""
+        return lambda work: self.spawn(work, "ws_middleware helper")
 
 
 # Where there is none, as on Windows, a selector does it.
@@ -116,6 +127,11 @@ class GeventWaiting:
         """Run `work` in a greenlet."""
         self._gevent.spawn(work)
 
+    def spawner(self) -> Spawner:
+        """Run work in the hub of this thread."""
+        loop = self._gevent.get_hub().loop
+        return lambda work: loop.run_callback_threadsafe(self._gevent.spawn, work)
+
 
 class EventletWaiting:
     """Wait as a green thread of eventlet does."""
@@ -139,6 +155,11 @@ class EventletWaiting:
     def spawn(self, work: Callable[[], None], name: str) -> None:
         """Run `work` in a green thread."""
         self._eventlet.spawn_n(work)
+
+    def spawner(self) -> Spawner:
+        """Run work in the hub of this thread; it learns of it when it wakes up the next time."""
+        hub = self._eventlet.hubs.get_hub()
+        return lambda work: hub.schedule_call_global(0, self._eventlet.spawn_n, work)
 
 
 class _EventletEvent:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import uvicorn
@@ -17,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from tests.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer, frame
+from tests.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer
 from tests.running import PATIENCE, eventually
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.uvicorn import WebSocketProtocol
@@ -207,13 +208,13 @@ def test_ping_is_answered(peer: Peer) -> None:
 
 
 def test_scope_reaches_the_endpoint(peer: Peer, port: int) -> None:
-    fields = {"Sec-WebSocket-Protocol": "a, b", "Cookie": "c=d"}
+    fields: dict[str, str | None] = {"Sec-WebSocket-Protocol": "a, b", "Cookie": "c=d"}
     peer.open("/choose/a%20b?x=%31", fields=fields)
     assert peer.fields["sec-websocket-protocol"] == "b"
     assert peer.fields["x-chosen"] == "b"
     assert str(peer.read_message()) == (
         '{"path":"a b","query":"x=1","cookie":"d","offered":["a","b"],'
-        f'"url":"ws://127.0.0.1:{port}/choose/a%20b?x=%31"}}'
+        f'"url":"ws://127.0.0.1:{port}/choose/a b?x=%31"}}'
     )
     assert peer.read_close() == (4000, "chosen")
 
@@ -331,27 +332,22 @@ def test_many_at_once(port: int) -> None:
             peer.close()
 
 
+def say_goodbye(peer: Peer) -> tuple[int, str]:
+    """Answer the server's close as a client should."""
+    told = peer.read_close()
+    peer.send_frame(CLOSE, b"\x03\xe9")
+    peer.read_end()
+    peer.socket.close()
+    return told
+
+
 @pytest.mark.parametrize("kind", [Kind("h11", LOOPS["asyncio"]), Kind(None, LOOPS["uvloop"])])
 def test_stopping_server_says_goodbye(kind: Kind, name: str) -> None:
-    with ExitStack() as stack:
+    with ThreadPoolExecutor() as pool:
         with serving(kind) as port:
-            peers = [stack.enter_context(Peer(port)) for _ in range(2)]
-            peers[0].open(f"/echo?name={name}").echo("hello")
-            peers[1].open("/ours/a")
-
-            def say_goodbye(peer: Peer) -> tuple[int, str]:
-                told = peer.read_close()
-                peer.send_frame(CLOSE, b"\x03\xe9")
-                return told
-
-            told: list[Any] = []
-            threads = [
-                threading.Thread(target=lambda peer=peer: told.append(say_goodbye(peer)))
-                for peer in peers
-            ]
-            for thread in threads:
-                thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
+            peers = [Peer(port).open(path) for path in (f"/echo?name={name}", "/ours/a")]
+            peers[0].echo("hello")
+            goodbyes = [pool.submit(say_goodbye, peer) for peer in peers]
+        told = [goodbye.result(PATIENCE) for goodbye in goodbyes]
     assert told == 2 * [(1001, "the server is shutting down")]
     assert ENDS[name] == 1001

@@ -139,7 +139,9 @@ class Page:
     def complaints(self) -> list[str]:
         """Give what the console says: violations of the policy, errors, exceptions."""
         entries = [event["entry"]["text"] for event in self.events("Log.entryAdded")]
-        raised = [str(event["exceptionDetails"]) for event in self.events("Runtime.exceptionThrown")]
+        raised = [
+            str(event["exceptionDetails"]) for event in self.events("Runtime.exceptionThrown")
+        ]
         return entries + raised
 
 

@@ -133,6 +133,13 @@ def run_in_threads(works: Iterable[Callable[[], None]]) -> None:
 together: Callable[[Iterable[Callable[[], None]]], None] = run_in_threads
 
 
+@ws.route("/blocked")
+def block(connection: Connection) -> None:
+    """Wait for something that never comes."""
+    threading.Event().wait()
+
+
+ws.add("/watched", serve_async, ping_interval=1.0)
 ws.add("/guarded", serve_async, hosts=["good.example"], origins=["https://good.example"])
 ws.add("/private", serve_async)
 ws.add("/plain", serve_async)  # a page of the app's, too

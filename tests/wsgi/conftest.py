@@ -11,6 +11,7 @@ from tests.running import Log, eventually
 from tests.tls import Certificate, make_certificate
 from tests.wsgi.kinds import KINDS, Kind, Served, errors_in, serve, warm_up
 
+
 @pytest.fixture(scope="session", params=KINDS, ids=lambda kind: kind.name)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -31,6 +31,7 @@ def make_app() -> WSGIApp:
     settings.configure(
         ALLOWED_HOSTS=["*"],
         LOGGING_CONFIG=None,
+        MIDDLEWARE=["django.middleware.common.CommonMiddleware"],  # for Content-Length
         ROOT_URLCONF=__name__,
         SECRET_KEY="of no use",
         WSGI_APPLICATION=f"{__name__}.application",

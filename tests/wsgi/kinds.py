@@ -5,9 +5,12 @@ Each fact is proved by a test; the table of the documentation is made of them, s
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +23,17 @@ from tests.peer import Peer
 from tests.running import RunningServer, eventually, run_command
 from tests.tls import Certificate
 
-__all__ = ["KINDS", "SHAPES", "Kind", "Served", "errors_in", "kind_of", "serve", "shapes", "warm_up"]
+__all__ = [
+    "KINDS",
+    "SHAPES",
+    "Kind",
+    "Served",
+    "errors_in",
+    "kind_of",
+    "serve",
+    "shapes",
+    "warm_up",
+]
 
 #: The first part of a route's path: what its handler is.
 SHAPES = ["async", "def", "callbacks", "async-callbacks"]
@@ -38,6 +51,8 @@ class Kind:
     title: str
     #: Its options, where it has a command of its own: gunicorn's.
     options: tuple[str, ...] | None = None
+    #: How many requests it serves at once; 0 for one thread or greenlet each.
+    threads: int = 0
     #: Whether it runs requests in greenlets: connections stay there, instead of being parked.
     greenlets: bool = False
     #: The status in its access log; "" where it has none, or none of this.
@@ -48,10 +63,10 @@ class Kind:
     doubled: str = "both"
     #: What becomes of `Sec_WebSocket_Key` beside `Sec-WebSocket-Key`.
     underscore: str = "dropped"
-    #: How it ends TLS, if it can.
+    #: Where a connection over TLS is served, if the server itself ends TLS.
     tls: str = ""
-    #: How a connection is served then.
-    note: str = ""
+    #: Whether SIGINT leaves time to tell the peers.
+    tells_on_sigint: bool = True
 
     def command(self, framework: str, settings: str, certificate: Certificate | None) -> list[str]:
         """Give the command that serves on a free port."""
@@ -67,16 +82,22 @@ _GUNICORN = ("--bind", "127.0.0.1:0", "--workers", "1", "--access-logfile", "-")
 _GUNICORN += ("--no-control-socket",)
 
 KINDS = [
-    Kind("gunicorn-sync", "flask", "gunicorn, sync", ("-k", "sync"), tls="thread"),
+    Kind("gunicorn-sync", "flask", "gunicorn, sync", ("-k", "sync"), threads=1, tls="thread"),
     Kind(
         "gunicorn-gthread",
         "django",
         "gunicorn, gthread",
         ("-k", "gthread", "--threads", "2"),
+        threads=2,
         tls="thread",
     ),
     Kind(
-        "gunicorn-gevent", "flask", "gunicorn, gevent", ("-k", "gevent"), greenlets=True, tls="green"
+        "gunicorn-gevent",
+        "flask",
+        "gunicorn, gevent",
+        ("-k", "gevent"),
+        greenlets=True,
+        tls="green",
     ),
     Kind(
         "gunicorn-pywsgi",
@@ -88,24 +109,34 @@ KINDS = [
         tls="green",
     ),
     Kind("werkzeug", "flask", "werkzeug, `flask run`", tls="thread"),
-    Kind("werkzeug-single", "flask", "werkzeug, `threaded=False`", tls="thread"),
+    Kind("werkzeug-single", "flask", "werkzeug, `threaded=False`", threads=1, tls="thread"),
     Kind("flask-debugger", "flask", "werkzeug, with the debugger"),
     Kind("pywsgi", "bottle", "gevent.pywsgi", greenlets=True, tls="green"),
-    Kind("eventlet", "bottle", "eventlet.wsgi", greenlets=True, tls="green"),
-    Kind("waitress", "bottle", "waitress", access_log="", early_request="refused"),
+    Kind(
+        "eventlet",
+        "bottle",
+        "eventlet.wsgi",
+        greenlets=True,
+        tls="green",
+        tells_on_sigint=False,
+    ),
+    Kind("waitress", "bottle", "waitress", threads=2, access_log="", early_request="refused"),
     Kind(
         "cheroot",
         "bottle",
         "cheroot, CherryPy",
+        threads=2,
         access_log="",
         doubled="last",
         underscore="taken",
         tls="thread",
     ),
-    Kind("wsgiref", "bottle", "wsgiref", access_log="", underscore="refused"),
-    Kind("wsgiref-threads", "bottle", "wsgiref, ThreadingMixIn", access_log="", underscore="refused"),
+    Kind("wsgiref", "bottle", "wsgiref", threads=1, access_log="", underscore="refused"),
+    Kind(
+        "wsgiref-threads", "bottle", "wsgiref, ThreadingMixIn", access_log="", underscore="refused"
+    ),
     Kind("django", "django", "Django's runserver", access_log=""),
-    Kind("paste", "bottle", "Paste's httpserver", access_log="", underscore="taken"),
+    Kind("paste", "bottle", "Paste's httpserver", threads=10, access_log="", underscore="taken"),
 ]
 
 
@@ -126,17 +157,39 @@ class Served(RunningServer):
         """Give the process that serves."""
         if self.kind.options is None:
             return self._ps
-        return max(self._ps.children(), key=lambda child: child.create_time())
+        eventually(lambda: self.children)
+        return max(self.children, key=lambda child: child.create_time())
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        """List the workers."""
+        return list(self._ps.children())
 
     @property
     def descriptors(self) -> int:
-        """Count the worker's open file descriptors."""
-        return int(self.worker.num_fds())
+        """Count the worker's open sockets.
+
+        Other descriptors come and go by themselves: werkzeug leaves a selector of each request
+        to the garbage collector.
+        """
+        count = 0
+        for entry in Path(f"/proc/{self.worker.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                count += os.readlink(entry).startswith("socket:")
+        return count
 
     @property
     def threads(self) -> int:
         """Count the worker's threads."""
         return int(self.worker.num_threads())
+
+    def wait_until_idle(self) -> None:
+        """Wait until its main thread sleeps: a signal then interrupts nothing but its loop."""
+        eventually(lambda: all(self._sleeps() for _ in range(5)))
+
+    def _sleeps(self) -> bool:
+        time.sleep(0.01)
+        return bool(self.worker.status() == psutil.STATUS_SLEEPING)
 
     def statuses(self, path: str) -> list[str]:
         """List what the access log says of requests for a path."""
@@ -171,15 +224,14 @@ def serve(
 def errors_in(printed: str) -> list[str]:
     """List the lines of a log that tell of something wrong with the server."""
     return [
-        line
-        for line in printed.splitlines()
-        if _WRONG.search(line) and not _HARMLESS.search(line)
+        line for line in printed.splitlines() if _WRONG.search(line) and not _HARMLESS.search(line)
     ]
 
 
 _WRONG = re.compile(r"Traceback|Exception|Error\b|\b(ERROR|CRITICAL|WARNING)\b")
-#: What Django says of a 404, waitress of a request that waits for a thread.
-_HARMLESS = re.compile(r'" 4\d\d |Not Found: /|Invalid request from|Task queue depth is')
+#: What Django says of itself and of a 404, gunicorn of what it refuses by itself, and waitress
+#: of a request that waits for a thread.
+_HARMLESS = re.compile(r'" 4\d\d |Not Found: /|Invalid request from|Task queue depth is|a development server')
 
 
 def warm_up(port: int) -> None:

@@ -5,6 +5,7 @@ All listen on a free port of the loopback. A certificate and its key may follow.
 
 from __future__ import annotations
 
+import contextlib
 import socketserver
 import ssl
 import sys
@@ -123,7 +124,8 @@ LAUNCHERS: dict[str, Callable[[WSGIApp, Files], None]] = {
 
 def main() -> None:
     name, framework, *files = sys.argv[1:]
-    LAUNCHERS[name](apps.make(framework), (files[0], files[1]) if files else None)
+    with contextlib.suppress(KeyboardInterrupt):
+        LAUNCHERS[name](apps.make(framework), (files[0], files[1]) if files else None)
 
 
 if __name__ == "__main__":

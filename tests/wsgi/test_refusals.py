@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.peer import Peer
-from tests.wsgi.asking import Answer, ask, check_plain, get, stays
+from tests.wsgi.asking import ask, check_plain, get, stays
 from tests.wsgi.kinds import Served
 
 pytestmark = pytest.mark.usefixtures("undisturbed")
@@ -63,9 +63,10 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-def test_refusal_is_a_whole_response(server: Served, peer: Peer, case: Case) -> None:
-    request = peer.request(case.path, fields=case.fields, line=case.line)
-    answer = ask(peer, request + case.behind)
+def test_refusal_is_a_whole_response(server: Served, case: Case) -> None:
+    with Peer(server.port) as peer:
+        request = peer.request(case.path, fields=case.fields, line=case.line)
+        answer = ask(peer, request + case.behind)
     assert answer.status == case.status
     assert case.words in answer.body
     name, value = case.answer

@@ -134,9 +134,7 @@ def test_handler_knows_its_request_and_its_context(
 def test_many_sockets_leave_the_server_free(server: Served, shape: str) -> None:
     with contextlib.ExitStack() as stack:
         # One after the other: some of the servers let only five wait for their turn.
-        peers = [
-            stack.enter_context(Peer(server.port)).open(f"/{shape}") for _ in range(MANY)
-        ]
+        peers = [stack.enter_context(Peer(server.port)).open(f"/{shape}") for _ in range(MANY)]
         check_plain(server.port)
         for peer in peers:
             peer.echo("each of many")

@@ -7,25 +7,36 @@ asked, 1 it could not serve, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
+import logging.config
+import math
+import os
+import socket
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from ws_middleware.asgi.middleware import ASGIMiddleware
+from ws_middleware.cli.certificate import CertificateError, check_certificate
+from ws_middleware.cli.processes import CANNOT_START, Reloader, Supervisor
 from ws_middleware.cli.target import TargetError, Targets
 from ws_middleware.logs import format_address
-from ws_middleware.options import Options
-from ws_middleware.server import ListenError, ServerConfig, bind, serve
+from ws_middleware.server import ListenError, ServerConfig, listening, serve
 from ws_middleware.version import VERSION
 
 __all__ = ["serve_command"]
 
+logger = logging.getLogger("ws_middleware")
+
+#: How long connections may take to close before changed code is served, in seconds.
+_RELOAD_GRACE_TIME = 1
 _LEVELS = ("critical", "error", "warning", "info", "debug")
 
 _EPILOG = """\
 without a TARGET, an echo service on every path, and a page to try it with at /
-a TARGET is module:name of a WebSockets object, an ASGI app or a WSGI app; name one of each to
-serve plain HTTP beside the routes
+a TARGET is module:name of a WebSockets object, an ASGI app or a WSGI app; module alone means
+module:ws; name a WebSockets object and an app to serve plain HTTP beside the routes
 """
 
 
@@ -44,7 +55,7 @@ def _interval(text: str) -> float | None:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not value >= 0:
+    if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; 0 sends no pings")
     return value or None
 
@@ -53,6 +64,16 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535, 0 takes a free one)")
     return int(text)
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text
+
+
+def _prefix(text: str) -> str:
+    return "/" + text.strip("/") if text.strip("/") else ""
 
 
 def _count(text: str) -> int:
@@ -79,13 +100,23 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="what to serve, see below")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="port to listen on (%(default)s)")
-    parser.add_argument("--uds", metavar="PATH", help="Unix socket to listen on instead")
+    parser.add_argument(
+        "--uds", type=_path, metavar="PATH", help="Unix socket to listen on instead"
+    )
     parser.add_argument("--certfile", metavar="FILE", help="TLS certificate, in PEM")
     parser.add_argument("--keyfile", metavar="FILE", help="its key, where not in the same file")
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes (1)")
     parser.add_argument("--reload", action="store_true", help="restart when the code changes")
-    parser.add_argument("--log-level", choices=_LEVELS, default="info", help="(%(default)s)")
-    parser.add_argument("--root-path", default="", metavar="PATH", help="prefix a proxy takes away")
+    parser.add_argument(
+        "--log-level",
+        choices=_LEVELS,
+        default="info",
+        metavar="LEVEL",
+        help=f"{', '.join(_LEVELS[:-1])} or {_LEVELS[-1]} (%(default)s)",
+    )
+    parser.add_argument(
+        "--root-path", type=_prefix, default="", metavar="PATH", help="prefix a proxy takes away"
+    )
     parser.add_argument(
         "--max-size", type=_positive_size, metavar="BYTES", help="largest message (1048576)"
     )
@@ -109,45 +140,73 @@ def serve_command(arguments: Sequence[str] | None = None) -> int:
         parser.error("--keyfile needs --certfile")
     if parsed.reload and parsed.workers > 1:
         parser.error("--reload works with one process: leave out --workers")
+    _configure_logging(parsed.log_level)
     try:
-        return _serve(parsed)
-    except (TargetError, ListenError) as error:
-        return _fail(str(error))
-    except OSError as error:  # a certificate that cannot be read, or is none
-        return _fail(f"cannot use the certificate: {error.strerror or error}")
+        app = _prepare(parsed)
+        with listening(parsed.host, parsed.port, parsed.uds) as sock:
+            status = _serve(parsed, app, sock)
+    except (TargetError, CertificateError, ListenError) as error:
+        return _fail(error)
+    if status == 0:
+        logger.info("stopped")
+    return status
 
 
-def _fail(reason: str) -> int:
-    print(f"error: {reason}", file=sys.stderr)
+def _fail(error: Exception) -> int:
+    print("error:", " ".join(str(error).split()), file=sys.stderr)
     return 1
 
 
-def _serve(parsed: argparse.Namespace) -> int:
-    overrides = _overrides(parsed)
-    targets = Targets(tuple(parsed.targets), overrides)
-    multiple = parsed.reload or parsed.workers > 1
-    # With --reload the code may be broken for a while: only the child loads it then.
-    app = None if parsed.reload else targets()
-    options = Options(**overrides) if app is None else app.router.options
-    sock = bind(parsed.host, parsed.port, parsed.uds)
-    config = ServerConfig(
-        targets if multiple else app,
-        options=options,
-        factory=multiple,
+def _prepare(parsed: argparse.Namespace) -> ASGIMiddleware | None:
+    """Find out what is wrong before anything is served; None if each worker has to do so."""
+    if parsed.certfile is not None:
+        check_certificate(parsed.certfile, parsed.keyfile)
+    if parsed.reload:
+        return None  # the code may be broken for a while
+    try:
+        return _load(parsed)
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None  # stopped as asked
+
+
+def _load(parsed: argparse.Namespace) -> ASGIMiddleware:
+    return Targets(tuple(parsed.targets), _overrides(parsed))()
+
+
+def _serve(parsed: argparse.Namespace, app: ASGIMiddleware | None, sock: socket.socket) -> int:
+    work = functools.partial(_work, parsed, sock)
+    if app is None:
+        return Reloader(work, os.getcwd()).run()
+    announce = functools.partial(_announce, parsed, app, sock)
+    if parsed.workers > 1:
+        return Supervisor(work, parsed.workers).run(announce)
+    return serve(_configure(parsed, app), sock, announce)
+
+
+def _work(parsed: argparse.Namespace, sock: socket.socket) -> None:
+    """Serve in a process of its own."""
+    _configure_logging(parsed.log_level)
+    try:
+        app = _load(parsed)
+    except TargetError as error:
+        _fail(error)
+        sys.exit(CANNOT_START)
+    config = _configure(parsed, app)
+    if parsed.reload:
+        config.timeout_graceful_shutdown = _RELOAD_GRACE_TIME
+    announce = functools.partial(_announce, parsed, app, sock)
+    if serve(config, sock, announce if parsed.reload else lambda: None):
+        sys.exit(CANNOT_START)
+
+
+def _configure(parsed: argparse.Namespace, app: ASGIMiddleware) -> ServerConfig:
+    return ServerConfig(
+        app,
+        options=app.router.options,
         ssl_certfile=parsed.certfile,
         ssl_keyfile=parsed.keyfile,
-        workers=parsed.workers,
-        reload=parsed.reload,
-        root_path=parsed.root_path.rstrip("/"),
-        uds=parsed.uds,
-        log_config=_log_config(parsed.log_level),
+        root_path=parsed.root_path,
     )
-    if config.is_ssl:
-        config.load()
-    _announce(
-        parsed, sock.getsockname(), [route.rule for route in app.router.routes] if app else []
-    )
-    return serve(config, sock)
 
 
 def _overrides(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -161,26 +220,28 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, Any]:
     return overrides
 
 
-def _announce(parsed: argparse.Namespace, address: Any, rules: list[str]) -> None:
+def _announce(parsed: argparse.Namespace, app: ASGIMiddleware, sock: socket.socket) -> None:
     if parsed.uds:
         where = f"unix:{parsed.uds}"
     else:
-        place = format_address(address)
+        place = format_address(sock.getsockname())
         secure = "s" if parsed.certfile else ""
-        where = (
-            f"http{secure}://{place}{parsed.root_path}/ and ws{secure}://{place}{parsed.root_path}/"
-        )
-    routes = f", routes: {' '.join(rules)}" if rules else ""
-    logging.getLogger("ws_middleware").info(
-        "ws_middleware %s serves %s%s (Ctrl+C stops)", VERSION, where, routes
+        where = f"http{secure}://{place}/ and ws{secure}://{place}/"
+    rules = [route.rule for route in app.router.routes]
+    logger.info(
+        "ws_middleware %s serves %s%s (Ctrl+C stops)",
+        VERSION,
+        where,
+        f", routes: {' '.join(rules)}" if rules else "",
     )
 
 
-def _log_config(level: str) -> dict[str, Any]:
+def _configure_logging(level: str) -> None:
     level = level.upper()
     # What uvicorn says of starting and stopping, we say ourselves.
-    server = level if level == "DEBUG" else max(level, "WARNING", key=_severity)
-    return {
+    others = max(level, "WARNING", key=_severity)
+    server = level if level == "DEBUG" else others
+    configuration = {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
@@ -191,13 +252,14 @@ def _log_config(level: str) -> dict[str, Any]:
                 "stream": "ext://sys.stderr",
             }
         },
-        "root": {"handlers": ["stderr"], "level": "WARNING"},
+        "root": {"handlers": ["stderr"], "level": others},
         "loggers": {
             "ws_middleware": {"level": level},
             "uvicorn.access": {"level": level},
             "uvicorn.error": {"level": server},
         },
     }
+    logging.config.dictConfig(configuration)
 
 
 def _severity(level: str) -> int:

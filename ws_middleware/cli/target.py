@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
 from ws_middleware.cli.demo import make_demo
 from ws_middleware.mounts import WebSockets
+from ws_middleware.wsgi.middleware import WSGIMiddleware
 
 __all__ = ["TargetError", "Targets"]
 
@@ -35,7 +36,7 @@ class Targets:
 
     def __call__(self) -> ASGIMiddleware:
         """Load the targets and put them together."""
-        app = _combine([load(name) for name in self.names]) if self.names else make_demo()
+        app = _combine(self.names) if self.names else make_demo()
         app.router.override(**self.overrides)
         return app
 
@@ -43,7 +44,10 @@ class Targets:
 def load(name: str) -> Any:
     """Import `module:attribute`; `TargetError` where that fails."""
     module_name, colon, attributes = name.partition(":")
-    if not module_name or (colon and not attributes):
+    if module_name.endswith(".py") or os.sep in module_name:
+        module = os.path.normpath(module_name.removesuffix(".py")).replace(os.sep, ".")
+        raise TargetError(f"{module_name!r} is a file: name the module, such as {module!r}")
+    if not module_name or module_name.startswith(".") or (colon and not attributes):
         raise TargetError(f"{name!r} is not module:name")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -60,10 +64,10 @@ def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is not None and name.startswith(error.name):
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise TargetError(f"there is no module {error.name!r}") from None
         raise TargetError(f"importing {name!r} failed: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TargetError(
             f"importing {name!r} failed: {type(error).__name__}: {error}{_place(error)}"
         ) from error
@@ -81,42 +85,50 @@ def _place(error: BaseException) -> str:
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
-def _combine(targets: list[Any]) -> ASGIMiddleware:
-    routers = [target for target in targets if isinstance(target, WebSockets)]
-    apps = [_as_asgi(target) for target in targets if not isinstance(target, WebSockets)]
-    if len(routers) > 1 or len(apps) > 1:
+def _combine(names: Sequence[str]) -> ASGIMiddleware:
+    targets = {name: load(name) for name in names}
+    routers = [target for target in targets.values() if isinstance(target, WebSockets)]
+    apps = {name: app for name, app in targets.items() if not isinstance(app, WebSockets)}
+    if len(routers) > 1 or len(apps) > 1 or len(targets) < len(names):
         raise TargetError("name one WebSockets object and one app at the most")
-    app = apps[0] if apps else None
+    app = next((_as_asgi(name, target) for name, target in apps.items()), None)
     if routers:
         return routers[0].asgi(app)
     return app if isinstance(app, ASGIMiddleware) else WebSockets().asgi(app)
 
 
-def _as_asgi(target: Any) -> ASGIApp:
-    if not callable(target):
-        raise TargetError(f"{target!r} is neither a WebSockets object nor an app")
+def _as_asgi(name: str, target: Any) -> ASGIApp:
     if is_asgi(target):
-        app: ASGIApp = target
-        return app
+        return cast(ASGIApp, target)
+    if not _takes(target, 2):
+        raise TargetError(
+            f"{name!r} is neither a WebSockets object nor an app: "
+            f"it is of the type {type(target).__name__!r}"
+        )
     try:
-        from a2wsgi import WSGIMiddleware
+        from a2wsgi import WSGIMiddleware as HTTPMiddleware
     except ImportError:
         raise TargetError("to serve a WSGI app, install ws-middleware[wsgi]") from None
-    return cast(ASGIApp, WSGIMiddleware(target))
+    app = cast(ASGIApp, HTTPMiddleware(target))
+    # Routes that are mounted on it, as `app.wsgi_app = ws.wsgi(app.wsgi_app)`, are served too.
+    mounted = getattr(target, "wsgi_app", target)
+    return ASGIMiddleware(mounted.router, app) if isinstance(mounted, WSGIMiddleware) else app
 
 
 def is_asgi(app: Any) -> bool:
-    """Tell an ASGI app from a WSGI app: it is asynchronous, or takes three arguments."""
-    while isinstance(app, functools.partial):
-        app = app.func
-    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__):
-        return True
-    try:
-        parameters = inspect.signature(app).parameters.values()
-    except (TypeError, ValueError):
+    """Tell an ASGI app from a WSGI app: it is asynchronous, or needs three arguments."""
+    if not _takes(app, 3):
         return False
-    required = [p for p in parameters if p.default is p.empty and p.kind in _POSITIONAL]
-    return len(required) == 3
+    is_async = inspect.iscoroutinefunction
+    return is_async(app) or is_async(type(app).__call__) or not _takes(app, 2)
 
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+def _takes(app: Any, count: int) -> bool:
+    """Tell whether something can be called with so many arguments."""
+    try:
+        inspect.signature(app).bind(*range(count))
+    except TypeError:  # it cannot be called at all, or not like that
+        return False
+    except ValueError:  # it does not say
+        return True
+    return True

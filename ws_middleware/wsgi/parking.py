@@ -13,10 +13,10 @@ import importlib
 import os
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ws_middleware.native import make_lock, start_thread
-from ws_middleware.waiting import Waiting
+from ws_middleware.waiting import Spawner, Waiting
 
 __all__ = ["Parked", "Parking", "open_parking", "parking"]
 
@@ -34,6 +34,13 @@ class Parked(Protocol):
         """Drop the connection."""
 
 
+class _Place(NamedTuple):
+    """Say how a connection's handler waits, and what runs something beside it."""
+
+    waiting: Waiting
+    spawn: Spawner
+
+
 class Parking:
     """Keep one process's connections, and the loop that some of them live on."""
 
@@ -41,7 +48,7 @@ class Parking:
         self._lock = make_lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._parked: dict[Parked, Waiting | None] = {}
+        self._parked: dict[Parked, _Place | None] = {}
 
     # --- the loop ---
 
@@ -77,8 +84,9 @@ class Parking:
 
         It lives on the loop, or its handler waits in the way of `waiting`.
         """
+        place = None if waiting is None else _Place(waiting, waiting.spawner())
         with self._lock:
-            self._parked[connection] = waiting
+            self._parked[connection] = place
 
     def leave(self, connection: Parked) -> None:
         """Forget a connection that has ended."""
@@ -89,17 +97,27 @@ class Parking:
         """Say something to every connection, where it lives, without waiting for any."""
         with self._lock:
             parked = list(self._parked.items())
-        for connection, waiting in parked:
-            if waiting is None:
+        for connection, place in parked:
+            if place is None:
                 self.loop.call_soon_threadsafe(say, connection)
             else:
-                waiting.spawn(functools.partial(say, connection), "ws_middleware goodbye")
+                place.spawn(functools.partial(say, connection))
 
     def wait_until_empty(self, timeout: float) -> None:
         """Wait until all connections have ended, at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self._parked and time.monotonic() < deadline:
-            time.sleep(TICK)  # where it is patched, greenlets run meanwhile
+            self._pause()
+
+    def _pause(self) -> None:
+        with self._lock:
+            places = list(self._parked.values())
+        greenlets = (place.waiting for place in places if place and place.waiting.is_cooperative)
+        waiting = next(greenlets, None)
+        if waiting is None:
+            time.sleep(TICK)
+        else:
+            waiting.make_event().wait(TICK)  # where this thread has greenlets, they run meanwhile
 
     def stop(self) -> None:
         """End the loop, and with it its thread."""
