@@ -564,10 +564,14 @@ async def test_message_that_can_leave_now_does() -> None:
     line = Line()
     assert line.connection.send_now("a")
     assert line.connection.send_now(b"b")
-    assert line.transport.writes == []
-    await asyncio.sleep(0)
-    assert len(line.transport.writes) == 1
     assert payloads(line.transport.take_frames()) == [b"a", b"b"]
+
+
+@in_virtual_time
+async def test_message_after_message_is_sent_now_until_the_high_water() -> None:
+    line = Line(write_high_water=100)
+    line.transport.stuck = True
+    assert [line.connection.send_now("x" * 60) for _ in range(4)] == [True, True, False, False]
 
 
 @in_virtual_time

@@ -354,6 +354,21 @@ async def test_function_that_raises_in_its_thread_closes_with_1011_and_one_trace
     assert logged is error or repr(error) in str(logged)
 
 
+@in_real_time
+async def test_coroutine_that_nobody_awaits_is_told_of(
+    errors: Callable[[], list[BaseException]],
+) -> None:
+    def wrapper(connection: AsyncConnection, word: str) -> Any:
+        return answer(connection, word)
+
+    line = Line()
+    running = asyncio.create_task(run_handler(wrapper, line.connection, {"word": "hello"}))
+    await until(lambda: line.transport.writes)
+    leave(line, 1011)
+    await running
+    assert "has to be `async def` itself" in str(errors())
+
+
 @pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt()], ids=repr)
 @in_virtual_time
 async def test_what_is_to_end_the_program_drops_the_connection(error: BaseException) -> None:

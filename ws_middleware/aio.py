@@ -221,7 +221,7 @@ class AsyncConnection(ConnectionInfo):
         if self._driver.write_paused or endpoint.is_fragmenting or not endpoint.can_send:
             return False
         endpoint.send_message(message)
-        self._driver.settle_soon()
+        self._driver.settle()
         return True
 
     async def _send_pieces(self, pieces: Iterable[Sendable] | AsyncIterable[Sendable]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.bridge import BridgedConnection
+from ws_middleware.connection import Connection
 from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.messages import Data, Ping, Pong
@@ -134,7 +135,7 @@ def run_blocking(
     kind = _handler_class(handler)
     try:
         if kind is None:
-            handler(connection, **path_params)
+            _call_plain(handler, connection, path_params)
         else:
             _CallbacksInPlace(kind(connection, **path_params), connection).drive()
     except Exception as error:
@@ -170,9 +171,20 @@ async def _call(
 def _use(connection: BridgedConnection, handler: HandlerLike, path_params: dict[str, Any]) -> None:
     """Run a plain `def` handler in this thread; what it has sent goes before the close."""
     try:
-        handler(connection, **path_params)
+        _call_plain(handler, connection, path_params)
     finally:
         connection.flush()
+
+
+def _call_plain(handler: HandlerLike, connection: Connection, path_params: dict[str, Any]) -> None:
+    outcome = handler(connection, **path_params)
+    if inspect.iscoroutine(outcome):
+        # A plain decorator hides that the handler is `async def`, and nothing of it has run.
+        outcome.close()
+        raise TypeError(
+            f"{handler!r} gave a coroutine: what wraps an `async def` handler has to be "
+            "`async def` itself"
+        )
 
 
 def is_blocking(handler: HandlerLike) -> bool:

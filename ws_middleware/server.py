@@ -269,8 +269,11 @@ class Server:
 
     @property
     def port(self) -> int:
-        """Give the port that is listened on."""
-        port: int = self._socket.getsockname()[1]
+        """Give the port that is listened on; there is none on a Unix socket."""
+        address = self._socket.getsockname()
+        if isinstance(address, str):
+            raise ValueError(f"the server listens on the Unix socket {address!r}, not on a port")
+        port: int = address[1]
         return port
 
     @property

@@ -46,7 +46,11 @@ def command_of(name: str) -> list[str]:
     return shlex.split(docstring.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"own_driver"}))
+#: Run elsewhere: in `test_wsgi_examples`, and below.
+ELSEWHERE = {"flask_chat", "django_wsgi", "bottle_echo", "own_driver"}
+
+
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - ELSEWHERE))
 def test_example_does_what_it_says(name: str, tmp_path: Path) -> None:
     with run_documented(command_of(name), tmp_path / "log") as server:
         TALKS[name](server)
