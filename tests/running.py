@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-__all__ = ["PATIENCE", "ROOT", "Log", "RunningServer", "eventually", "run_command", "run_server"]
+__all__ = [
+    "PATIENCE",
+    "ROOT",
+    "Log",
+    "RunningServer",
+    "eventually",
+    "free_port",
+    "is_listening",
+    "run_command",
+    "run_server",
+]
 
 ROOT = Path(__file__).parents[1]
 #: How long anything may take on a slow machine before a test gives up, in seconds.
@@ -97,14 +108,18 @@ class Log:
 
 @contextmanager
 def run_command(
-    command: list[str], log: Path, environment: Mapping[str, str] | None = None
+    command: list[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    cwd: Path = ROOT,
 ) -> Iterator[RunningServer]:
     """Run a server from its start to the end of the block; its output goes to `log`."""
     with (
         open(log, "wb") as output,
         subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -128,6 +143,7 @@ def run_server(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
     settings: Sequence[str] = (),
+    cwd: Path = ROOT,
 ) -> Iterator[RunningServer]:
     """Run `python -m ws_middleware` with `arguments`, on a free port.
 
@@ -135,7 +151,7 @@ def run_server(
     """
     module = ["tests.servers.standalone", *settings, "--"] if settings else ["ws_middleware"]
     command = [sys.executable, "-m", *module, *arguments, "--port", "0"]
-    with run_command(command, log, environment) as server:
+    with run_command(command, log, environment, cwd=cwd) as server:
 
         def announced() -> bool:
             assert server.process.poll() is None, f"the server did not start:\n{server.log}"
@@ -155,3 +171,19 @@ def eventually(condition: object, timeout: float = PATIENCE) -> None:
         if time.monotonic() > deadline:
             pytest.fail(f"{condition!r} did not become true within {timeout} s")
         time.sleep(0.01)
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on, for servers that cannot tell which one they took."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def is_listening(port: int) -> bool:
+    """Tell whether somebody accepts connections on a port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True

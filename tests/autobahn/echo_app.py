@@ -6,9 +6,17 @@ a frame, so we send none. Everything else is as users get it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ws_middleware import AsyncConnection, WebSockets
 
-ws = WebSockets(max_message_size=2**24, max_fragments=2**17, ping_interval=None, origins="*")
+OPTIONS: dict[str, Any] = {
+    "max_message_size": 2**24,
+    "max_fragments": 2**17,
+    "ping_interval": None,
+    "origins": "*",
+}
+ws = WebSockets(**OPTIONS)
 
 
 @ws.route("/")

@@ -9,16 +9,25 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.autobahn.install import InstallError, install, tool_python
-from tests.running import ROOT, RunningServer, run_server
+from tests.running import (
+    ROOT,
+    RunningServer,
+    eventually,
+    free_port,
+    is_listening,
+    run_command,
+    run_server,
+)
 
 pytestmark = pytest.mark.autobahn
 
@@ -36,7 +45,33 @@ INFORMATIONAL = ["7.1.6", "7.13.1", "7.13.2"]
 #: The servers that are examined: what starts each of them, with its output in a file.
 SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[RunningServer]]] = {
     "standalone": lambda log: run_server(log, "tests.autobahn.echo_app:ws"),
+    "gunicorn, parked": lambda log: _gunicorn(log, "parked"),
+    "gunicorn gthread, in place": lambda log: _gunicorn(
+        log, "in_place", "-k", "gthread", "--threads", "4"
+    ),
+    "werkzeug": lambda log: _launched(log, "werkzeug"),
+    "gevent.pywsgi": lambda log: _launched(log, "pywsgi"),
+    "waitress": lambda log: _launched(log, "waitress"),
 }
+
+
+def _gunicorn(log: Path, app: str, *options: str) -> AbstractContextManager[RunningServer]:
+    command = ["gunicorn", "-w", "1", *options, f"tests.autobahn.wsgi_app:{app}", "-b"]
+    return _listening(log, lambda port: [*command, f"127.0.0.1:{port}"])
+
+
+def _launched(log: Path, server: str) -> AbstractContextManager[RunningServer]:
+    return _listening(log, lambda port: ["tests.autobahn.wsgi_app", server, str(port)])
+
+
+@contextmanager
+def _listening(log: Path, module: Callable[[int], list[str]]) -> Iterator[RunningServer]:
+    """Run a module that listens on the port it is told."""
+    port = free_port()
+    with run_command([sys.executable, "-m", *module(port)], log) as server:
+        server.port = port
+        eventually(lambda: is_listening(port))
+        yield server
 
 
 @pytest.fixture(scope="session")

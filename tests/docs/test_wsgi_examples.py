@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.peer import TEXT, Peer
-from tests.running import RunningServer, eventually, run_command
+from tests.running import RunningServer, eventually, free_port, is_listening, run_command
 
 #: What starts each server for an app, on a port.
 COMMANDS: dict[str, Callable[[str, int], list[str]]] = {
@@ -73,21 +72,12 @@ def get(port: int, path: str) -> tuple[str, str]:
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("app", TALKS)
 def test_example_runs_under_three_servers(app: str, command: str, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     program, *arguments = COMMANDS[command](f"examples.{app}", port)
     with run_command([sys.executable, "-m", program, *arguments], tmp_path / "log") as server:
         server.port = port
-        eventually(lambda: listens(port))
+        eventually(lambda: is_listening(port))
         TALKS[app](server)
         server.terminate()
         server.wait()
         assert "Traceback" not in server.log
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
