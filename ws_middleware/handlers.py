@@ -14,7 +14,7 @@ import contextvars
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ws_middleware.aio import AsyncConnection
@@ -95,7 +95,7 @@ async def run_handler(
 ) -> None:
     """Run a handler from beginning to end, and close the connection behind it."""
     try:
-        await _call(handler, connection, path_params)
+        await _start(handler, connection, path_params)
     except asyncio.CancelledError:
         if _is_being_cancelled():
             connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
@@ -149,23 +149,23 @@ def run_blocking(
     connection.close()
 
 
-async def _call(
+def _start(
     handler: HandlerLike, connection: AsyncConnection, path_params: dict[str, Any]
-) -> None:
+) -> Awaitable[None]:
+    """Give what runs the handler; it is awaited at once, and adds no frame of its own."""
     kind = _handler_class(handler)
     if kind is not None:
-        given = (
-            connection
-            if needs_loop(kind)
-            else BridgedConnection(connection, asyncio.get_running_loop())
-        )
-        await _CallbacksOnLoop(kind(given, **path_params), connection).run()
-    elif is_async(handler):
-        await handler(connection, **path_params)
-    else:
-        blocking = BridgedConnection(connection, asyncio.get_running_loop())
-        call = functools.partial(_use, blocking, handler, path_params)
-        await call_in(start_thread, functools.partial(contextvars.copy_context().run, call))
+        given = connection if needs_loop(kind) else _bridge(connection)
+        return _CallbacksOnLoop(kind(given, **path_params), connection).run()
+    if is_async(handler):
+        running: Awaitable[None] = handler(connection, **path_params)
+        return running
+    call = functools.partial(_use, _bridge(connection), handler, path_params)
+    return call_in(start_thread, functools.partial(contextvars.copy_context().run, call))
+
+
+def _bridge(connection: AsyncConnection) -> BridgedConnection:
+    return BridgedConnection(connection, asyncio.get_running_loop())
 
 
 def _use(connection: BridgedConnection, handler: HandlerLike, path_params: dict[str, Any]) -> None:

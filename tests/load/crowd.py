@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import resource
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.peer import CLOSE, Peer
+from tests.peer import CLOSE, TEXT, Peer
+from tests.running import PATIENCE
 
-__all__ = ["allow_descriptors", "crowd", "leave"]
+__all__ = ["allow_descriptors", "crowd", "get", "leave", "talk"]
 
 #: How many handshakes are under way at once.
 BATCH = 250
@@ -37,14 +39,16 @@ def allow_descriptors(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def crowd(port: int, count: int) -> Iterator[list[Peer]]:
-    """Open `count` WebSockets; their sockets are closed with the block."""
+def crowd(port: int, count: int, path: str = "/", at_once: int = BATCH) -> Iterator[list[Peer]]:
+    """Open `count` WebSockets, `at_once` in one go; their sockets are closed with the block."""
     with ExitStack() as stack:
         peers: list[Peer] = []
         while len(peers) < count:
-            batch = [stack.enter_context(Peer(port)) for _ in range(min(BATCH, count - len(peers)))]
+            batch = [
+                stack.enter_context(Peer(port)) for _ in range(min(at_once, count - len(peers)))
+            ]
             for peer in batch:
-                peer.send(peer.request())
+                peer.send(peer.request(path))
             for peer in batch:
                 assert peer.reply().status == 101
             peers += batch
@@ -64,3 +68,22 @@ def leave(peers: list[Peer], code: int, *, by_server: bool = False) -> None:
     for peer in peers:
         peer.read_end()
         peer.socket.close()  # the end of our stream
+
+
+def talk(talkers: list[Peer], text: str) -> None:
+    """Send on all connections before any answer is read."""
+    for number, peer in enumerate(talkers):
+        peer.send_frame(TEXT, text + str(number))
+    for number, peer in enumerate(talkers):
+        assert peer.read_message() == text + str(number)
+
+
+def get(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    finally:
+        connection.close()

@@ -5,16 +5,15 @@ The server is what users get: `python -m ws_middleware`, with its defaults.
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.load.crowd import allow_descriptors, crowd, leave
-from tests.peer import TEXT, Peer
-from tests.running import PATIENCE, RunningServer, eventually, run_server
+from tests.load.crowd import allow_descriptors, crowd, get, leave, talk
+from tests.peer import Peer
+from tests.running import RunningServer, eventually, run_server
 from ws_middleware.server import GRACE_TIME
 
 CROWD = 5000
@@ -39,33 +38,14 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 def test_a_crowd_is_served_and_dismissed(server: RunningServer) -> None:
     with crowd(server.port, CROWD) as peers:
         for number in range(ROUNDS):
-            _talk(peers[number::QUIET], f"round {number}, ")
-            assert _get(server.port) == 200
+            talk(peers[number::QUIET], f"round {number}, ")
+            assert get(server.port) == 200
         server.terminate()
         began = time.monotonic()
         leave(peers, 1001, by_server=True)
         assert server.wait(GRACE_TIME) == 0
         assert time.monotonic() - began < GRACE_TIME
     assert "Traceback" not in server.log
-
-
-def _talk(talkers: list[Peer], text: str) -> None:
-    """Send on all connections before any answer is read."""
-    for number, peer in enumerate(talkers):
-        peer.send_frame(TEXT, text + str(number))
-    for number, peer in enumerate(talkers):
-        assert peer.read_message() == text + str(number)
-
-
-def _get(port: int) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    try:
-        connection.request("GET", "/")
-        response = connection.getresponse()
-        response.read()
-        return response.status
-    finally:
-        connection.close()
 
 
 def test_a_crowd_leaves_nothing_behind(server: RunningServer) -> None:
@@ -79,7 +59,7 @@ def test_a_crowd_leaves_nothing_behind(server: RunningServer) -> None:
 
 def _memory_after_a_crowd(server: RunningServer, descriptors: int) -> int:
     with crowd(server.port, CROWD) as peers:
-        _talk(peers, "hello from ")
+        talk(peers, "hello from ")
         leave(peers, 1000)
     eventually(lambda: server.descriptors == descriptors)
     return server.memory

@@ -20,6 +20,10 @@ from ws_middleware.wsgi.types import Environ, StartResponse
 __all__ = ["Hijacker", "Taken", "can_park", "read_ahead", "swap"]
 
 
+#: `select` knows no descriptor from here on (FD_SETSIZE).
+SELECT_LIMIT = 1024
+
+
 class Taken(NamedTuple):
     """Hold a server's socket, and the bytes that were read behind the request."""
 
@@ -67,13 +71,23 @@ def swap(sock: socket.socket) -> socket.socket:
     gone, what it reads has ended.
     """
     number = sock.fileno()
-    living: socket.socket = make_socket(os.dup(number))
+    living: socket.socket = make_socket(_duplicate(number))
     dead, other = socket.socketpair()
     other.close()
     dead.setblocking(os.get_blocking(number))
     os.dup2(dead.fileno(), number, inheritable=False)
     dead.close()
     return living
+
+
+def _duplicate(number: int) -> int:
+    """Duplicate a descriptor, out of the way of servers that wait in `select`."""
+    import fcntl  # not on Windows, where nothing is parked
+
+    try:
+        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, SELECT_LIMIT)
+    except OSError:  # so many are not allowed
+        return os.dup(number)
 
 
 def read_ahead(reader: Any, sock: socket.socket) -> bytes:
