@@ -13,7 +13,7 @@ from ws_middleware.core.handshake import RequestHead
 from ws_middleware.request import Address, Request, shared_name
 from ws_middleware.wsgi.types import Environ
 
-__all__ = ["make_request"]
+__all__ = ["make_request", "names_websocket"]
 
 #: Fields that stand once in a request and hold no comma: one means that lines were joined.
 _SINGLE = frozenset({"host", "origin", "content-length", "sec-websocket-version"})
@@ -27,8 +27,14 @@ _SERVERS = (
     "wsgi.file_wrapper",
     "wsgi.early_hints",
 )
+_WEBSOCKET = "HTTP_SEC_WEBSOCKET_"
 #: What a path may hold unquoted (RFC 3986 §3.3).
 _PATH_SAFE = "/!$&'()*+,;=:@~"
+
+
+def names_websocket(environ: Environ) -> bool:
+    """Tell, at little cost, whether a request may mean to open a WebSocket."""
+    return "HTTP_UPGRADE" in environ or any(key.startswith(_WEBSOCKET) for key in environ)
 
 
 def make_request(environ: Environ) -> Request:

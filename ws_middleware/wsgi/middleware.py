@@ -17,7 +17,7 @@ from ws_middleware.request import Request
 from ws_middleware.routing import Route, Router
 from ws_middleware.upgrade import find_route, prepare
 from ws_middleware.wsgi.endings import watch
-from ws_middleware.wsgi.environ import make_request
+from ws_middleware.wsgi.environ import make_request, names_websocket
 from ws_middleware.wsgi.hijack import Hijacker, can_park
 from ws_middleware.wsgi.servers import find_hijacker
 from ws_middleware.wsgi.serving import Serving
@@ -57,6 +57,8 @@ class WSGIMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
+        if self.app is not None and not names_websocket(environ):
+            return self.app(environ, start_response)
         request = make_request(environ)
         try:
             route = find_route(self.router, request)
