@@ -125,7 +125,8 @@ class SocketConnection(Connection):
 
     def _run(self, action: Callable[[], None], sender: object | None = None) -> None:
         """Send something that must not come between another one's fragments."""
-        self._driver.run(action, lambda: self._fragmenter is sender)
+        if not self._driver.run(action, lambda: self._fragmenter is sender):
+            raise self._endpoint.closed
 
     def send_frame(self, frame: Frame) -> None:
         """Send one frame exactly as it is: any bits, past the extensions."""

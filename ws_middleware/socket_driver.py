@@ -95,10 +95,11 @@ class SocketDriver:
         """Read until `done`, which is called under the lock; False after `timeout` seconds."""
         return self._wait(self._reading, done, timeout)
 
-    def run(self, action: Callable[[], None], allowed: Callable[[], bool] = lambda: True) -> None:
+    def run(self, action: Callable[[], None], allowed: Callable[[], bool] = lambda: True) -> bool:
         """Do something to the endpoint, and wait until the socket took what that sends.
 
         It is done under the lock, once it is `allowed`; `ConnectionClosed` if it never is.
+        False when the connection ended before the socket took everything.
         """
         goal: int | None = None
 
@@ -112,10 +113,12 @@ class SocketDriver:
             return goal is not None and (self._sent >= goal or self.is_over)
 
         with self.lock:
-            if is_sent():
-                return
-        if not self._wait(self._writing, is_sent, None) and goal is None:
+            done = is_sent()
+        if not done:
+            self._wait(self._writing, is_sent, None)
+        if goal is None:
             raise self.endpoint.closed
+        return self._sent >= goal
 
     def attend(self) -> None:
         """Look after the connection while nobody waits for input."""
