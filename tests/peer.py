@@ -69,8 +69,9 @@ class Peer:
 
     def __init__(self, port: int, *, host: str = "127.0.0.1", receive_buffer: int = 0) -> None:
         self.key = base64.b64encode(os.urandom(16)).decode()
-        self.host = f"{host}:{port}"
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE)

@@ -60,3 +60,12 @@ def test_running_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.timeout_keep_alive == 7
     assert isinstance(config.app, ASGIMiddleware)
     assert config.app.app is asgi_app
+
+
+def test_running_alone_ends_the_program_where_it_cannot_serve(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mounts, "serve", lambda config, sock: 1)
+    with pytest.raises(SystemExit) as error:
+        WebSockets().run(port=0)
+    assert error.value.code == 1

@@ -171,6 +171,7 @@ def test_messages_over_a_unix_socket(
             assert (await client.open()).startswith(b"HTTP/1.1 101 ")
             await client.check_echo("hello")
             await client.leave()
+        assert not Path(path).exists()
 
     run_really(scene(), loop)
 

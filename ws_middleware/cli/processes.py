@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 
@@ -145,6 +146,7 @@ def _interrupts_held_back() -> Iterator[None]:
     if not _CAN_MASK:
         yield
         return
+    resource_tracker.ensure_running()  # by itself, it would do that below, and unblock SIGINT
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
