@@ -125,8 +125,14 @@ def _running(name: str, compression: bool) -> Iterator[tuple[psutil.Process, int
             if (core := _server_core()) is not None:
                 os.sched_setaffinity(process.pid, {core})
             assert process.stdout is not None
-            yield psutil.Process(process.pid), int(process.stdout.readline())
+            port = int(process.stdout.readline())
+            with hold(connections=1, port=port, size=32, core=_load_core()):
+                server = psutil.Process(process.pid)
+                worker = next(iter(server.children()), server)
+            yield worker, port
         finally:
+            for child in psutil.Process(process.pid).children():
+                child.kill()
             process.kill()
 
 

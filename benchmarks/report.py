@@ -24,9 +24,15 @@ PAIRS = (
     ("websockets", "ws_middleware"),
     ("websockets-asyncio", "ws_middleware-asyncio"),
     ("uvicorn", "uvicorn-ws_middleware"),
+    ("gunicorn-flask-sock", "gunicorn-parked"),
+    ("gunicorn-flask-sock", "gunicorn-in-place"),
+    ("gunicorn-flask-sock", "gunicorn-async"),
 )
 
-_PACKAGES = ("ws-middleware", "websockets", "uvicorn", "uvloop", "httptools")
+_PACKAGES = (
+    *("ws-middleware", "websockets", "uvicorn", "uvloop", "httptools"),
+    *("gunicorn", "flask-sock", "simple-websocket"),
+)
 
 
 def make_report(costs: Costs, conditions: str) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -83,6 +85,18 @@ def uvicorn_with_ours(sock: socket.socket, compression: bool) -> None:
     uvicorn_with(sock, compression, "ws_middleware.asgi.uvicorn:WebSocketProtocol")
 
 
+def gunicorn_with(app: str) -> Callable[[socket.socket, bool], None]:
+    """Serve an app of `benchmarks.wsgi_apps` with one worker and a hundred threads."""
+
+    def run(sock: socket.socket, compression: bool) -> None:
+        options = ["-k", "gthread", "--threads", "100", "-b", f"fd://{sock.fileno()}"]
+        command = [sys.executable, "-m", "gunicorn", "-w", "1", "--log-level", "warning", *options]
+        environment = {**os.environ, "COMPRESSION": "1" if compression else ""}
+        os.execve(sys.executable, [*command, f"benchmarks.wsgi_apps:{app}"], environment)
+
+    return run
+
+
 SERVERS: dict[str, Callable[[socket.socket, bool], None]] = {
     "ws_middleware": ours,
     "ws_middleware-asyncio": ours_on_asyncio,
@@ -90,6 +104,10 @@ SERVERS: dict[str, Callable[[socket.socket, bool], None]] = {
     "websockets-asyncio": websockets_on_asyncio,
     "uvicorn": uvicorn_with,
     "uvicorn-ws_middleware": uvicorn_with_ours,
+    "gunicorn-parked": gunicorn_with("parked"),
+    "gunicorn-in-place": gunicorn_with("in_place"),
+    "gunicorn-async": gunicorn_with("on_loop"),
+    "gunicorn-flask-sock": gunicorn_with("flask_sock"),
 }
 
 
