@@ -12,10 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ws_middleware.connection import Connection
-from ws_middleware.core.endpoint import State
 from ws_middleware.core.extensions import Agreement
 from ws_middleware.core.frames import CloseCode, Frame
-from ws_middleware.core.messages import Data, Fragment, Ping, Pong, Sendable, as_message
+from ws_middleware.core.messages import (
+    BinaryMessage,
+    Data,
+    Fragment,
+    Ping,
+    Pong,
+    Sendable,
+    TextMessage,
+    as_message,
+)
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
 from ws_middleware.request import Request
 from ws_middleware.socket_driver import SocketDriver
@@ -60,41 +68,31 @@ class SocketConnection(Connection):
                 yield piece.data
 
     def _next(self, take: Callable[[], Any], timeout: float | None) -> Any:
-        item: Any = None
-
-        def arrived() -> bool:
-            nonlocal item
-            item = take()
-            return item is not None
-
-        with self._receiver():
-            if not self._driver.wait(arrived, timeout):
-                raise TimeoutError(f"no message came within {timeout} s")
-        if isinstance(item, ConnectionClosed):
-            raise item
-        return item
-
-    @contextlib.contextmanager
-    def _receiver(self) -> Iterator[None]:
-        with self._driver.lock:
+        driver = self._driver
+        with driver.lock:
             if self._receiving:
                 raise ConcurrencyError(
                     "another thread is receiving from this connection; one at a time receives"
                 )
             self._receiving = True
         try:
-            yield
+            item = driver.wait(take, timeout)
+        except TimeoutError:
+            raise TimeoutError(f"no message came within {timeout} s") from None
         finally:
             self._receiving = False
+        if isinstance(item, ConnectionClosed):
+            raise item
+        return item
 
     # --- sending ---
 
     def send(self, message: Sendable | Iterable[Sendable]) -> None:
         """Send a message; an iterable is sent as the fragments of one message."""
-        if isinstance(message, Iterable) and not isinstance(message, _WHOLE):
-            self._send_pieces(message)
-        else:
+        if isinstance(message, _WHOLE):
             self._run(lambda: self._endpoint.send_message(message))
+        else:
+            self._send_pieces(message)
 
     def _send_pieces(self, pieces: Iterable[Sendable]) -> None:
         sender = object()
@@ -139,14 +137,11 @@ class SocketConnection(Connection):
         pings[payload] = None
         try:
             self._driver.run(lambda: self._endpoint.ping(payload, time.monotonic()))
-            answered = self._driver.wait(lambda: pings[payload] is not None, timeout)
+            return self._driver.wait(lambda: pings[payload], timeout)
+        except TimeoutError:
+            raise TimeoutError(f"no pong came within {timeout} s") from None
         finally:
-            latency = pings.pop(payload)
-        if latency is not None:
-            return latency
-        if answered or self._endpoint.state is State.CLOSED:
-            raise self._endpoint.closed
-        raise TimeoutError(f"no pong came within {timeout} s")
+            del pings[payload]
 
     def pong(self, payload: bytes = b"") -> None:
         """Send a pong that nobody asked for (RFC 6455 §5.5.3)."""
@@ -157,7 +152,8 @@ class SocketConnection(Connection):
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection, and wait until it is closed."""
         self.start_closing(code, reason)
-        self._driver.wait(lambda: self._driver.is_over)
+        with contextlib.suppress(ConnectionClosed):  # what is waited for
+            self._driver.wait(lambda: None)
 
     def start_closing(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Start to close the connection without waiting for the peer."""
@@ -168,4 +164,4 @@ class SocketConnection(Connection):
         self._driver.run(self._endpoint.abort)
 
 
-_WHOLE = (str, bytes, bytearray, memoryview)
+_WHOLE = (str, bytes, bytearray, memoryview, TextMessage, BinaryMessage)

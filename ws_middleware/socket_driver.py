@@ -13,13 +13,16 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.options import Options
-from ws_middleware.stream import Stream
+from ws_middleware.stream import BLOCK, Stream
 from ws_middleware.waiting import Event, Interest, Waiting, waiting_for
 
 __all__ = ["SocketDriver"]
+
+_Result = TypeVar("_Result")
 
 #: How often the attendant looks after connections nobody waits for, in seconds.
 ROUND_TIME = 0.5
@@ -75,12 +78,13 @@ class SocketDriver:
         self._ended = False  # the peer's stream
         self._half_closed = False
         self._give_up_at: float | None = None
+        self._deadline: float | None = None
         #: Pings that somebody waits for, by payload: their latency in seconds once answered.
         self.pings: dict[bytes, float | None] = {}
-        self._queue(preface)
         if leftover:
             endpoint.receive_data(leftover, time.monotonic())
         with self.lock:
+            self._send(preface)
             self._settle(time.monotonic())
         _attend(self, self.waiting)
 
@@ -91,11 +95,14 @@ class SocketDriver:
 
     # --- what the connection calls ---
 
-    def wait(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Read until `done`, which is called under the lock; False after `timeout` seconds."""
-        return self._wait(self._reading, done, timeout)
+    def wait(self, take: Callable[[], _Result | None], timeout: float | None = None) -> _Result:
+        """Read until `take`, which is called under the lock, gives something.
 
-    def run(self, action: Callable[[], None], allowed: Callable[[], bool] = lambda: True) -> bool:
+        `TimeoutError` after `timeout` seconds, `ConnectionClosed` when nothing can come any more.
+        """
+        return self._wait(self._reading, take, timeout)
+
+    def run(self, action: Callable[[], None], allowed: Callable[[], bool] | None = None) -> bool:
         """Do something to the endpoint, and wait until the socket took what that sends.
 
         It is done under the lock, once it is `allowed`; `ConnectionClosed` if it never is.
@@ -103,21 +110,22 @@ class SocketDriver:
         """
         goal: int | None = None
 
-        def is_sent() -> bool:
+        def is_sent() -> bool | None:
             nonlocal goal
-            if goal is None and allowed():
+            if goal is None and (allowed is None or allowed()):
                 action()
                 self._gather()
                 goal = self._queued
                 self._settle(time.monotonic())
-            return goal is not None and (self._sent >= goal or self.is_over)
+            if goal is None:
+                return None
+            return True if self._sent >= goal or self.is_over else None
 
         with self.lock:
             done = is_sent()
-        if not done:
+        if done is None:
             self._wait(self._writing, is_sent, None)
-        if goal is None:
-            raise self.endpoint.closed
+        assert goal is not None
         return self._sent >= goal
 
     def attend(self) -> None:
@@ -129,7 +137,9 @@ class SocketDriver:
 
     # --- waiting ---
 
-    def _wait(self, turn: _Turn, done: Callable[[], bool], timeout: float | None) -> bool:
+    def _wait(
+        self, turn: _Turn, take: Callable[[], _Result | None], timeout: float | None
+    ) -> _Result:
         limit = None if timeout is None else time.monotonic() + timeout
         leads = looked = False
         try:
@@ -140,10 +150,15 @@ class SocketDriver:
                     if looked and leads and turn is self._reading:
                         self._read(now)
                     self._settle(now)
-                    if done():
-                        return True
-                    if self.is_over or (limit is not None and now >= limit):
-                        return False
+                    taken = take()
+                    if self.endpoint.output or self.endpoint.changed:
+                        self._settle(now)  # a close frame may have waited for that
+                    if taken is not None:
+                        return taken
+                    if self.is_over:
+                        raise self.endpoint.closed
+                    if limit is not None and now >= limit:
+                        raise TimeoutError(f"nothing came within {timeout} s")
                     pause = self._pause(now, limit)
                     interest = self._interest(turn)
                     waits_for_socket = leads and (interest.read or interest.write)
@@ -156,9 +171,13 @@ class SocketDriver:
         finally:
             if leads:
                 with self.lock:
-                    turn.taken = False
-                    turn.tell()
-                    self._release()
+                    self._give(turn)
+
+    def _give(self, turn: _Turn) -> None:
+        turn.taken = False
+        turn.tell()
+        if self.is_over:
+            self._release()
 
     def _join(self, turn: _Turn) -> Event:
         event = self.waiting.make_event()
@@ -176,19 +195,20 @@ class SocketDriver:
 
     def _pause(self, now: float, limit: float | None) -> float | None:
         """Tell how long to wait at the most."""
-        times = (limit, self.endpoint.next_deadline(now), self._give_up_at)
-        earliest = min((at for at in times if at is not None), default=None)
-        return None if earliest is None else max(0.0, earliest - now)
+        deadline = self._deadline
+        if deadline is None or (limit is not None and limit < deadline):
+            deadline = limit
+        return None if deadline is None else max(0.0, deadline - now)
 
     # --- moving, under the lock ---
 
     def _read(self, now: float) -> None:
-        endpoint = self.endpoint
+        endpoint, stream = self.endpoint, self._stream
         for _ in range(BLOCKS):
             if self._ended or endpoint.is_full:
                 return
             try:
-                data = self._stream.receive()
+                data = stream.receive()
             except OSError as error:
                 self._lose(error)
                 return
@@ -196,52 +216,80 @@ class SocketDriver:
                 return
             self._ended = not data
             endpoint.receive_data(data, now)
+            if len(data) < BLOCK and not stream.has_pending:
+                return  # there was no more
 
     def _settle(self, now: float) -> None:
         """Carry out what the endpoint wants: write, ring in time, end."""
         endpoint = self.endpoint
+        if self._unsent:
+            self._write(now)
+        elif endpoint.output:
+            self._gather()
+        if endpoint.changed or (self._deadline is not None and now >= self._deadline):
+            self._attend(now)
+        if endpoint.wants_half_close or endpoint.is_over:
+            self._wind_up(now)
+        if self._reading.others:
+            self._reading.tell()
+        if self._writing.others:
+            self._writing.tell()
+
+    def _attend(self, now: float) -> None:
+        """Do what is beside writing: ring in time, and tell those who wait for a pong."""
+        endpoint = self.endpoint
         deadline = endpoint.next_deadline(now)
         if deadline is not None and now >= deadline:
             endpoint.handle_timeout(now)
-        if not self._unsent:
             self._gather()
-        self._write(now)
+            deadline = endpoint.next_deadline(now)
+        self._deadline = deadline
         for payload, latency in endpoint.acknowledged:
             if payload in self.pings:
                 self.pings[payload] = latency
         endpoint.acknowledged.clear()
-        if endpoint.wants_half_close or endpoint.is_over:
-            self._wind_up(now)
-        self._reading.tell()
-        self._writing.tell()
 
     def _gather(self) -> None:
-        self._queue(self.endpoint.data_to_send())
+        """Send what the endpoint has to send, behind what was not sent yet."""
+        self._send(self.endpoint.data_to_send())
 
-    def _queue(self, data: bytes) -> None:
-        if data:
+    def _send(self, data: bytes) -> None:
+        if not data:
+            return
+        self._queued += len(data)
+        if self._unsent:
             self._unsent.append(memoryview(data))
-            self._queued += len(data)
+            return
+        taken = self._take(data)
+        if taken < len(data) and not self.is_over:
+            self._unsent.append(memoryview(data)[taken:])
+            self.endpoint.write_blocked = True
 
     def _write(self, now: float) -> None:
-        endpoint, unsent = self.endpoint, self._unsent
+        """Send what the socket did not take before."""
+        unsent = self._unsent
         while unsent:
             data = unsent[0]
-            try:
-                taken = self._stream.send(data)
-            except OSError as error:
-                self._lose(error)
+            taken = self._take(data)
+            if not taken:
                 return
-            self._sent += taken
+            self.endpoint.write_progressed(now)
             if taken < len(data):
                 unsent[0] = data[taken:]
             else:
                 unsent.popleft()
-            if endpoint.write_blocked and taken:
-                endpoint.write_progressed(now)
-            if not taken:
-                break
-        endpoint.write_blocked = bool(unsent)
+        self.endpoint.write_blocked = False
+        self._gather()
+
+    def _take(self, data: bytes | memoryview) -> int:
+        """Let the socket take some of `data`; tells how much it took."""
+        try:
+            taken = self._stream.send(data)
+        except OSError as error:
+            self._lose(error)
+            return 0
+        self._sent += taken
+        return taken
 
     def _lose(self, error: OSError) -> None:
         self.endpoint.lose(f"the connection was lost: {error}")
@@ -254,7 +302,8 @@ class SocketDriver:
             self._unsent.clear()
         if self._unsent and endpoint.is_over:
             # What is written still has to leave; a peer that does not take it loses it.
-            self._give_up_at = self._give_up_at or now + self._close_timeout
+            if self._give_up_at is None:
+                self._give_up_at = self._deadline = now + self._close_timeout
             if now >= self._give_up_at:
                 self._unsent.clear()
         if self._unsent:

@@ -58,7 +58,7 @@ class Stream:
             self.wants_write = True
             return None
 
-    def send(self, data: memoryview) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         """Write what goes; `OSError` where the connection was lost."""
         self.wants_read = False
         try:
