@@ -13,14 +13,11 @@ globalThis.makeAgent = (makeSocket) => {
       const { put } = (queue = makeQueue());
       socket.binaryType = "arraybuffer";
       return new Promise((resolve) => {
-        let complaint = "";
         socket.onopen = () => resolve({ subprotocol: socket.protocol });
         socket.onmessage = ({ data }) => put(pack(data));
-        socket.onerror = ({ message }) => { complaint = message || ""; };
-        socket.onclose = ({ code, reason, wasClean }) => {
-          resolve({ refused: complaint });
-          put({ closed: [code, reason, wasClean] });
-        };
+        // Nothing but an error is sure to come of a refusal: Node 20 sends no close event.
+        socket.onerror = ({ message }) => resolve({ refused: message || "" });
+        socket.onclose = ({ code, reason, wasClean }) => put({ closed: [code, reason, wasClean] });
       });
     },
 

@@ -129,9 +129,10 @@ class WebsocketsSync:
 
     def open(self, url: str, terms: Terms) -> Connection:
         with contextlib.ExitStack() as stack:
-            connecting = websockets.sync.client.connect(url, **_websockets_settings(terms))
             try:
-                connection = stack.enter_context(connecting)
+                connection = stack.enter_context(
+                    websockets.sync.client.connect(url, **_websockets_settings(terms))
+                )
             except websockets.exceptions.InvalidStatus as error:
                 raise Refused(str(error)) from error
             return _SyncConnection(connection, stack.pop_all())
@@ -189,9 +190,7 @@ class WebsocketsAsyncio:
 
 
 class _AsyncioConnection:
-    def __init__(
-        self, loop: Loop, connection: websockets.asyncio.client.ClientConnection
-    ) -> None:
+    def __init__(self, loop: Loop, connection: websockets.asyncio.client.ClientConnection) -> None:
         self._run = loop.run
         self._connection = connection
 
@@ -306,7 +305,9 @@ class _AiohttpConnection:
         raise NotImplementedError("aiohttp sends whole messages")
 
     def receive(self) -> Data:
-        return self._run(self._receive(aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY))
+        wanted = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+        data: Data = self._run(self._receive(*wanted))
+        return data
 
     def ping(self, payload: str) -> str:
         async def ping() -> Any:
@@ -389,8 +390,10 @@ class _WsprotoConnection:
 
     def send_pieces(self, pieces: Sequence[Data]) -> None:
         for left, piece in zip(reversed(range(len(pieces))), pieces, strict=True):
-            kind = events.TextMessage if isinstance(piece, str) else events.BytesMessage
-            self._send(kind(data=piece, message_finished=left == 0))
+            if isinstance(piece, str):
+                self._send(events.TextMessage(data=piece, message_finished=left == 0))
+            else:
+                self._send(events.BytesMessage(data=piece, message_finished=left == 0))
 
     def receive(self) -> Data:
         pieces: list[Any] = []
@@ -398,7 +401,7 @@ class _WsprotoConnection:
             if isinstance(event, events.Message):
                 pieces.append(event.data)
                 if event.message_finished:
-                    return type(event.data)().join(pieces)
+                    return "".join(pieces) if isinstance(event.data, str) else b"".join(pieces)
             elif isinstance(event, events.Ping):
                 self._send(event.response())
             elif isinstance(event, events.CloseConnection):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -49,7 +49,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Give a server with the routes of `tests.interop.app`."""
-    for running in _serve(tmp_path_factory):
+    with _serve(tmp_path_factory) as running:
         with Peer(running.port) as peer:  # the first connection opens what stays open
             peer.open("/echo").echo("warm up")
             busy = running.descriptors
@@ -63,9 +63,11 @@ def secure_server(
     tmp_path_factory: pytest.TempPathFactory, certificate: Certificate
 ) -> Iterator[RunningServer]:
     """Give the same server over TLS."""
-    yield from _serve(tmp_path_factory, *certificate.arguments)
+    with _serve(tmp_path_factory, *certificate.arguments) as running:
+        yield running
 
 
+@contextmanager
 def _serve(factory: pytest.TempPathFactory, *arguments: str) -> Iterator[RunningServer]:
     log = factory.mktemp("server") / "log"
     with run_server(log, "tests.interop.app:ws", *arguments) as running:

@@ -70,7 +70,9 @@ def run_node(*command: str, environment: Mapping[str, str]) -> Iterator[Call]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.settimeout(PATIENCE)
-        with subprocess.Popen(command, stdin=theirs, stdout=theirs, env=environment) as process:
+        with subprocess.Popen(
+            command, stdin=theirs.fileno(), stdout=theirs.fileno(), env=environment
+        ) as process:
             theirs.close()
             lines = ours.makefile("r", encoding="utf-8", newline="\n")
 
@@ -101,7 +103,9 @@ class Node:
             "deflate": terms.deflate and {_camel(key): val for key, val in terms.deflate.items()},
             "ca": terms.cafile and terms.cafile.read_text(),
         }
-        return _ScriptedConnection(self._call, url, {k: v for k, v in asked.items() if v is not None})
+        return _ScriptedConnection(
+            self._call, url, {k: v for k, v in asked.items() if v is not None}
+        )
 
 
 def _camel(name: str) -> str:
@@ -132,7 +136,9 @@ class Chromium:
         return self._page.evaluate(f"agent.{method}(...{json.dumps(values)})")
 
 
-_MAKE = "globalThis.agent = makeAgent((url, { subprotocols }) => new WebSocket(url, subprotocols)); 0"
+_MAKE = (
+    "globalThis.agent = makeAgent((url, { subprotocols }) => new WebSocket(url, subprotocols)); 0"
+)
 
 
 class _ScriptedConnection:
