@@ -18,7 +18,7 @@ import pytest
 TABLES = ("tests/conformance.toml", "tests/faults.toml")
 HINT = "python -m pytest --write-conformance"
 #: How a run ends that was not broken off.
-_DONE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+DONE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 
 class Row(NamedTuple):
@@ -161,7 +161,7 @@ class Conformance:
         """Write the pages, or check them."""
         if self._config.option.write_conformance:
             self._write()
-        elif session.exitstatus in _DONE and is_whole(self._config):
+        elif session.exitstatus in DONE and is_whole(self._config):
             self._check()
         if self._problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -224,6 +224,11 @@ def _test_of(nodeid: str) -> str:
 
 def is_whole(config: pytest.Config) -> bool:
     """Tell whether a run is that of the whole suite, nothing chosen and nothing left out."""
+    return config.args_source is config.ArgsSource.TESTPATHS and not is_selective(config)
+
+
+def is_selective(config: pytest.Config) -> bool:
+    """Tell whether options choose some of the tests, or leave some out."""
     option = config.option
     chosen = (
         option.keyword,
@@ -236,7 +241,7 @@ def is_whole(config: pytest.Config) -> bool:
         getattr(option, "lf", False),
         getattr(option, "stepwise", False),
     )
-    return config.args_source is config.ArgsSource.TESTPATHS and not any(chosen)
+    return any(chosen)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-pytest_plugins = ["tests.conformance", "pytester"]
+pytest_plugins = ["tests.conformance", "tests.wsgi.support", "pytester"]
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
         yield running
 
 
+@pytest.mark.fault(105, 107)
 def test_a_crowd_is_served_and_dismissed(server: RunningServer) -> None:
     with crowd(server.port, CROWD) as peers:
         for number in range(ROUNDS):

@@ -40,6 +40,7 @@ def launched(server: str) -> Command:
     return lambda port: ["tests.load.parked_app", server, str(port)]
 
 
+@pytest.mark.fault(105)
 @pytest.mark.parametrize(
     ("command", "path", "count"),
     [

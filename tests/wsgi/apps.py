@@ -6,6 +6,7 @@ A handler of each shape echoes, and obeys: "return", "raise", "close", "tell", "
 from __future__ import annotations
 
 import contextvars
+import functools
 import json
 import logging
 import threading
@@ -118,7 +119,7 @@ def write_from_four(connection: Connection, count: int, size: int) -> None:
         for _ in range(count):
             connection.send(message)
 
-    together([lambda number=number: write(number) for number in range(4)])
+    together([functools.partial(write, number) for number in range(4)])
 
 
 def run_in_threads(works: Iterable[Callable[[], None]]) -> None:
@@ -184,7 +185,7 @@ def make_flask(**settings: Any) -> Any:
     def posted() -> bytes:
         return request.get_data()[::-1]
 
-    app.wsgi_app = mounted(app.wsgi_app, **settings)  # type: ignore[method-assign]
+    app.wsgi_app = mounted(app.wsgi_app, **settings)  # type: ignore[assignment,method-assign]
     return app
 
 

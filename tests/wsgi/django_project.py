@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.conf import settings
+from django import conf
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
@@ -28,7 +28,7 @@ application: WSGIApp | None = None
 
 
 def make_app() -> WSGIApp:
-    settings.configure(
+    conf.settings.configure(
         ALLOWED_HOSTS=["*"],
         LOGGING_CONFIG=None,
         MIDDLEWARE=["django.middleware.common.CommonMiddleware"],  # for Content-Length

@@ -78,8 +78,10 @@ class Kind:
         return [sys.executable, "-m", "gunicorn", *_GUNICORN, *self.options, *arguments, app]
 
 
-_GUNICORN = ("--bind", "127.0.0.1:0", "--workers", "1", "--access-logfile", "-")
-_GUNICORN += ("--no-control-socket",)
+_GUNICORN = [
+    *("--bind", "127.0.0.1:0", "--workers", "1"),
+    *("--access-logfile", "-", "--no-control-socket"),
+]
 
 KINDS = [
     Kind("gunicorn-sync", "flask", "gunicorn, sync", ("-k", "sync"), threads=1, tls="thread"),
@@ -231,7 +233,10 @@ def errors_in(printed: str) -> list[str]:
 _WRONG = re.compile(r"Traceback|Exception|Error\b|\b(ERROR|CRITICAL|WARNING)\b")
 #: What Django says of itself and of a 404, gunicorn of what it refuses by itself, and waitress
 #: of a request that waits for a thread.
-_HARMLESS = re.compile(r'" 4\d\d |Not Found: /|Invalid request from|Task queue depth is|a development server')
+_HARMLESS = re.compile(
+    r'" 4\d\d |Not Found: /|Invalid request from|Task queue depth is'
+    r"|a development server|Reloader is on"
+)
 
 
 def warm_up(port: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import socketserver
-import ssl
 import sys
 from collections.abc import Callable
 from wsgiref.simple_server import WSGIServer, make_server
@@ -42,7 +41,7 @@ class ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
 
 
 def wsgiref(app: WSGIApp, files: Files, *, kind: type[WSGIServer] = WSGIServer) -> None:
-    make_server(HOST, 0, app, kind).serve_forever()  # type: ignore[arg-type]
+    make_server(HOST, 0, app, kind).serve_forever()
 
 
 def wsgiref_threads(app: WSGIApp, files: Files) -> None:

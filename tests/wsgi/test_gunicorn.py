@@ -14,8 +14,6 @@ from tests.wsgi.asking import check_plain, get
 from tests.wsgi.kinds import SHAPES, Served, errors_in, kind_of, serve, shapes
 from tests.wsgi.test_stopping import check_told, open_some
 
-workers = pytest.mark.parametrize("name", ["gunicorn-sync", "gunicorn-gthread", "gunicorn-gevent"])
-
 #: Longer than any test takes: a worker that hangs makes a test fail.
 PATIENT = ("--timeout", "120", "--graceful-timeout", "120")
 
@@ -41,49 +39,96 @@ def test_sockets_outlive_the_timeout_of_a_worker(tmp_path: Path) -> None:
         assert not errors_in(server.log), server.log
 
 
-def check_replaced(server: Served, former: int, peers: list[Peer]) -> None:
-    """Check that a worker tells its peers and goes, and that another one serves."""
-    check_told(peers)
+def check_replaced(server: Served, former: int) -> None:
+    """Check that a worker goes, and that another one serves."""
     check_plain(server.port)
-    eventually(lambda: [child.pid for child in server.children] not in ([], [former]))
-    eventually(lambda: former not in [child.pid for child in server.children])
+    eventually(lambda: server.children and former not in [child.pid for child in server.children])
     with contextlib.ExitStack() as stack:
         for peer in open_some(server.port, stack, each=1):
             peer.close()
-    assert not errors_in(server.log), server.log
 
 
-@workers
+def use_up(server: Served, requests: int) -> None:
+    """Make requests until the worker has had enough."""
+    for _ in range(requests):
+        with Peer(server.port) as visitor:
+            assert get(visitor).body == b"plain page"
+
+
+def change_code(code: Path) -> tuple[str, ...]:
+    """Write a file of the app's; gives the options that watch it."""
+    code.write_text("changed = 0\n")
+    return "--reload", "--reload-engine", "poll", "--reload-extra-file", str(code)
+
+
+@pytest.mark.parametrize("name", ["gunicorn-sync", "gunicorn-gthread"])
 def test_max_requests(name: str, tmp_path: Path) -> None:
-    options = (*PATIENT, "--max-requests", str(len(SHAPES) + 2))
-    with serve(kind_of(name), tmp_path / "log", *options) as server, contextlib.ExitStack() as stack:
+    options = (*PATIENT, "--max-requests", "20")
+    with (
+        serve(kind_of(name), tmp_path / "log", *options) as server,
+        contextlib.ExitStack() as stack,
+    ):
         former = server.worker.pid
         peers = open_some(server.port, stack, each=1)
-        for _ in range(3):
-            with Peer(server.port) as visitor:
-                assert get(visitor).body == b"plain page"
-        check_replaced(server, former, peers)
+        use_up(server, 20 - len(peers))
+        check_told(peers)
+        check_replaced(server, former)
+        assert not errors_in(server.log), server.log
 
 
-@workers
+@pytest.mark.parametrize("name", ["gunicorn-sync", "gunicorn-gthread", "gunicorn-gevent"])
 def test_sighup(name: str, tmp_path: Path) -> None:
-    with serve(kind_of(name), tmp_path / "log", *PATIENT) as server, contextlib.ExitStack() as stack:
+    with (
+        serve(kind_of(name), tmp_path / "log", *PATIENT) as server,
+        contextlib.ExitStack() as stack,
+    ):
         former = server.worker.pid
         peers = open_some(server.port, stack, each=1)
         server.terminate(signal.SIGHUP)
-        check_replaced(server, former, peers)
+        check_told(peers)
+        check_replaced(server, former)
+        assert not errors_in(server.log), server.log
 
 
-@workers
+@pytest.mark.parametrize("name", ["gunicorn-sync", "gunicorn-gthread"])
 def test_reload(name: str, tmp_path: Path) -> None:
-    code = tmp_path / "reloaded_app.py"
-    code.write_text("from tests.wsgi.apps import make\napp = make('flask')\n")
-    options = (*PATIENT, "--reload", "--reload-engine", "poll", "--reload-extra-file", str(code))
-    with serve(kind_of(name), tmp_path / "log", *options) as server, contextlib.ExitStack() as stack:
+    code = tmp_path / "code.py"
+    options = (*PATIENT, *change_code(code))
+    with (
+        serve(kind_of(name), tmp_path / "log", *options) as server,
+        contextlib.ExitStack() as stack,
+    ):
         former = server.worker.pid
         peers = open_some(server.port, stack, each=1)
-        code.write_text("changed = True\n")
-        check_replaced(server, former, peers)
+        code.write_text("changed = 1\n")
+        check_told(peers)
+        check_replaced(server, former)
+        assert not errors_in(server.log), server.log
+
+
+@pytest.mark.parametrize("why", ["max_requests", "reload"])
+def test_worker_with_greenlets_kills_them_after_its_graceful_time(why: str, tmp_path: Path) -> None:
+    """No signal comes that would tell anybody before: the worker waits for its requests to end."""
+    code = tmp_path / "code.py"
+    options = ("--max-requests", "20") if why == "max_requests" else change_code(code)
+    with (
+        serve(
+            kind_of("gunicorn-gevent"), tmp_path / "log", "--graceful-timeout", "2", *options
+        ) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        former = server.worker.pid
+        peers = open_some(server.port, stack, each=1)
+        if why == "max_requests":
+            use_up(server, 20 - len(peers))
+        else:
+            code.write_text("changed = 1\n")
+        for shape, peer in zip(SHAPES, peers, strict=True):
+            if shape in ("def", "callbacks"):
+                assert peer.read_close()[0] == 1001
+            with contextlib.suppress(ConnectionError):
+                peer.read_end()
+        check_replaced(server, former)
 
 
 @shapes
@@ -110,9 +155,7 @@ def test_in_place_a_socket_takes_a_thread(shape: str, tmp_path: Path) -> None:
 
 
 def test_in_place_a_handler_that_raises_leaves_one_traceback(tmp_path: Path) -> None:
-    with serve(
-        kind_of("gunicorn-gthread"), tmp_path / "log", settings=", park=False"
-    ) as server:
+    with serve(kind_of("gunicorn-gthread"), tmp_path / "log", settings=", park=False") as server:
         for shape in SHAPES:
             with Peer(server.port) as peer:
                 peer.open(f"/{shape}").send_frame(TEXT, "raise")

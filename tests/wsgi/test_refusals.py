@@ -129,6 +129,7 @@ def status_of(server: Served, name: str, *values: str) -> int:
         return int(peer.read_until(b"\r\n").split()[1])
 
 
+@pytest.mark.support("doubled")
 @pytest.mark.parametrize("name", GOOD)
 @pytest.mark.parametrize("order", [(GOOD, EVIL), (EVIL, GOOD)], ids=["good-evil", "evil-good"])
 def test_field_that_is_there_twice(

@@ -53,6 +53,7 @@ def test_one_path_is_a_page_and_a_websocket(server: Served, peer: Peer) -> None:
 # --- conversations ---
 
 
+@pytest.mark.support("shape")
 @shapes
 def test_messages_come_back(peer: Peer, shape: str) -> None:
     peer.open(f"/{shape}")
@@ -110,6 +111,7 @@ def test_compression_is_used(peer: Peer, shape: str) -> None:
     peer.close()
 
 
+@pytest.mark.support("shape")
 @shapes
 def test_handler_knows_its_request_and_its_context(
     server: Served, peer: Peer, shape: str, path: str
@@ -124,12 +126,15 @@ def test_handler_knows_its_request_and_its_context(
     assert facts["cookie"] == "taste=sweet"
     assert facts["input"] == ""
     assert facts["secure"] is False
+    if shape == "def":
+        assert (facts["thread"] == "ws_middleware handler") is not server.kind.greenlets
     peer.close()
 
 
 # --- the server's worker is free ---
 
 
+@pytest.mark.support("shape")
 @shapes
 def test_many_sockets_leave_the_server_free(server: Served, shape: str) -> None:
     with contextlib.ExitStack() as stack:
@@ -164,7 +169,7 @@ def test_four_writers_at_once_arrive_intact(peer: Peer) -> None:
     for _ in range(4 * count):
         message = peer.read_message()
         assert message in whole
-        seen[whole.index(bytes(message))] += 1  # type: ignore[arg-type]
+        seen[whole.index(bytes(message))] += 1
     assert seen == [count] * 4
     assert peer.read_close() == (1000, "")
     peer.send_frame(CLOSE, b"\x03\xe8")
@@ -174,6 +179,7 @@ def test_four_writers_at_once_arrive_intact(peer: Peer) -> None:
 # --- bytes that come with the request ---
 
 
+@pytest.mark.support("early")
 @shapes
 def test_frame_in_the_requests_segment(peer: Peer, shape: str) -> None:
     peer.open(f"/{shape}", early=frame(TEXT, "early"))
@@ -181,6 +187,7 @@ def test_frame_in_the_requests_segment(peer: Peer, shape: str) -> None:
     peer.close()
 
 
+@pytest.mark.support("early")
 @shapes
 def test_600_frames_in_the_requests_segment(peer: Peer, shape: str) -> None:
     messages = [f"early {number} " + "x" * 25 for number in range(600)]
@@ -197,6 +204,7 @@ def masked(wire: bytes) -> bytes:
 REQUEST = b"\r\n\r\nGET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
+@pytest.mark.support("early")
 @pytest.mark.parametrize("shape", ["async", "def"])
 def test_frame_that_looks_like_a_request(server: Served, peer: Peer, shape: str) -> None:
     payload = masked(REQUEST)
@@ -296,6 +304,7 @@ def test_nothing_follows_our_close(peer: Peer, shape: str) -> None:
 # --- logs ---
 
 
+@pytest.mark.support("log")
 @shapes
 def test_access_log(server: Served, peer: Peer, log: Log, shape: str, path: str) -> None:
     peer.open(path).echo("before")

@@ -39,6 +39,7 @@ def check_told(peers: list[Peer]) -> None:
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
+@pytest.mark.support("sigterm")
 @kinds
 def test_sigterm_tells_every_peer(kind: Kind, tmp_path: Path) -> None:
     with serve(kind, tmp_path / "log") as server, contextlib.ExitStack() as stack:
@@ -49,6 +50,7 @@ def test_sigterm_tells_every_peer(kind: Kind, tmp_path: Path) -> None:
         assert not errors_in(server.log), server.log
 
 
+@pytest.mark.support("sigint")
 @kinds
 def test_sigint_tells_every_peer_that_the_server_leaves(kind: Kind, tmp_path: Path) -> None:
     with serve(kind, tmp_path / "log") as server, contextlib.ExitStack() as stack:

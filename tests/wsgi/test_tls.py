@@ -60,14 +60,13 @@ def undisturbed(request: pytest.FixtureRequest, server: Served) -> Iterator[None
 
 
 @pytest.fixture
-def peer(
-    server: Served, certificate: Certificate, undisturbed: None
-) -> Iterator[SecurePeer]:
+def peer(server: Served, certificate: Certificate, undisturbed: None) -> Iterator[SecurePeer]:
     """Give a connection to the server."""
     with SecurePeer(server.port, certificate) as peer:
         yield peer
 
 
+@pytest.mark.support("tls")
 @shapes
 def test_conversation(peer: SecurePeer, shape: str) -> None:
     peer.open(f"/{shape}", early=frame(TEXT, "early"))
@@ -81,6 +80,7 @@ def test_conversation(peer: SecurePeer, shape: str) -> None:
     peer.close()
 
 
+@pytest.mark.support("tls")
 @shapes
 def test_large_messages_both_ways(peer: SecurePeer, shape: str) -> None:
     peer.open(f"/{shape}").echo(LARGE)
@@ -120,12 +120,13 @@ def test_four_writers_at_once_arrive_intact(peer: SecurePeer) -> None:
     peer.open(f"/writers/{count}/{size}")
     numbers = [number for number in range(4) for _ in range(count)]
     messages = [peer.read_message() for _ in numbers]
-    assert sorted(messages) == [bytes([number]) * size for number in numbers]  # type: ignore[type-var]
+    assert sorted(messages) == [bytes([number]) * size for number in numbers]
     assert peer.read_close() == (1000, "")
     peer.send_frame(CLOSE, b"\x03\xe8")
     peer.read_end()
 
 
+@pytest.mark.support("tls")
 @shapes
 def test_each_socket_takes_a_thread_or_a_greenlet(
     server: Served, certificate: Certificate, shape: str
@@ -156,6 +157,7 @@ def test_each_socket_takes_a_thread_or_a_greenlet(
     assert [answer.body for answer in answers] == [b"plain page"]
 
 
+@pytest.mark.support("tls")
 @pytest.mark.parametrize("kind", KINDS_WITH_TLS, ids=lambda kind: kind.name)
 def test_sigterm_tells_every_peer(kind: Kind, certificate: Certificate, tmp_path: Path) -> None:
     with (

@@ -1,0 +1,103 @@
+"""The bounded threads of `def` handlers."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+
+import pytest
+
+from tests.running import PATIENCE, eventually
+from ws_middleware.wsgi.threads import HandlerThreads
+
+
+class Work:
+    """Be work that goes on until it may end."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        self.may_end.wait(PATIENCE)
+
+
+def start(threads: HandlerThreads) -> Work:
+    work = Work()
+    assert threads.reserve()
+    threads.run(work)
+    return work
+
+
+def test_as_many_run_as_may_and_the_next_wait_for_their_turn() -> None:
+    threads = HandlerThreads(2, 2)
+    works = [start(threads) for _ in range(4)]
+    for work in works[:2]:
+        assert work.begun.wait(PATIENCE)
+    assert [work.begun.is_set() for work in works] == [True, True, False, False]
+    works[1].may_end.set()
+    assert works[2].begun.wait(PATIENCE)
+    assert not works[3].begun.is_set()
+    works[0].may_end.set()
+    assert works[3].begun.wait(PATIENCE)
+    for work in works:
+        work.may_end.set()
+
+
+def test_no_place_is_given_twice() -> None:
+    threads = HandlerThreads(1, 1)
+    assert [threads.reserve() for _ in range(3)] == [True, True, False]
+    threads.give_back()
+    assert [threads.reserve() for _ in range(2)] == [True, False]
+
+
+def test_ended_work_makes_room() -> None:
+    threads = HandlerThreads(1, 0)
+    work = start(threads)
+    assert not threads.reserve()
+    work.may_end.set()
+    eventually(threads.reserve)
+
+
+def test_work_runs_in_the_context_of_its_caller() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
+    seen: list[str] = []
+    done = threading.Event()
+
+    def work() -> None:
+        seen.append(variable.get())
+        variable.set("changed inside")
+        done.set()
+
+    threads = HandlerThreads(1, 0)
+    threads.reserve()
+    variable.set("of the caller")
+    threads.run(work)
+    assert done.wait(PATIENCE)
+    assert (seen, variable.get()) == (["of the caller"], "of the caller")
+
+
+@pytest.mark.parametrize("error", [LookupError("on purpose"), SystemExit(3)])
+def test_failure_is_told_and_makes_room(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work() -> None:
+        raise error
+
+    threads = HandlerThreads(1, 0)
+    threads.reserve()
+    with caplog.at_level(logging.ERROR, "ws_middleware"):
+        threads.run(work)
+        eventually(threads.reserve)
+    assert [record.message for record in caplog.records] == ["a handler's thread failed"]
+
+
+def test_threads_end_with_their_work() -> None:
+    before = threading.active_count()
+    threads = HandlerThreads(10, 0)
+    works = [start(threads) for _ in range(10)]
+    for work in works:
+        work.may_end.set()
+    eventually(lambda: threading.active_count() <= before)
