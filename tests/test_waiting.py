@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,14 +17,18 @@ from tests.running import PATIENCE
 from ws_middleware import waiting
 from ws_middleware.waiting import Interest, Waiting, waiting_for
 
-# eventlet advises against itself when it is imported.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+with warnings.catch_warnings():
+    # eventlet advises against itself; and the first thread that imports it can be no other than
+    # the main one, or `threading` loses sight of that.
+    warnings.simplefilter("ignore")
+    import eventlet.greenio
+    import gevent.socket
 
 #: The class of a socket, which decides how is waited for it.
 SOCKETS: dict[str, Callable[[], Any]] = {
-    "threads": lambda: socket.socket,
-    "gevent": lambda: importlib.import_module("gevent.socket").socket,
-    "eventlet": lambda: importlib.import_module("eventlet.greenio").GreenSocket,
+    "threads": socket.socket,
+    "gevent": gevent.socket.socket,
+    "eventlet": eventlet.greenio.GreenSocket,
 }
 
 
@@ -39,7 +43,7 @@ def in_thread(work: Callable[[Waiting], Any], way: str) -> Any:
     """Run a test in a thread of its own, which has a hub of its own where it needs one."""
 
     def run() -> Any:
-        with SOCKETS[way]()() as sock:
+        with SOCKETS[way]() as sock:
             return work(waiting_for(sock))
 
     with ThreadPoolExecutor(1) as pool:

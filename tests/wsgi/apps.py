@@ -134,6 +134,12 @@ def run_in_threads(works: Iterable[Callable[[], None]]) -> None:
 together: Callable[[Iterable[Callable[[], None]]], None] = run_in_threads
 
 
+@ws.route("/deaf")
+async def be_deaf(connection: AsyncConnection) -> None:
+    """Never receive."""
+    await connection.wait_closed()
+
+
 @ws.route("/blocked")
 def block(connection: Connection) -> None:
     """Wait for something that never comes."""

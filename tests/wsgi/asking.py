@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from http.client import HTTPResponse
 from typing import NamedTuple
 
-from tests.peer import Peer
+from tests.peer import BINARY, Peer, frame
 
-__all__ = ["Answer", "ask", "check_plain", "get", "post", "stays"]
+__all__ = ["Answer", "ask", "check_plain", "flood", "get", "post", "stays"]
 
 
 class Answer(NamedTuple):
@@ -51,6 +52,15 @@ def check_plain(port: int) -> None:
         assert (answer.status, answer.body) == (200, body[::-1])
         if not answer.closes:
             assert get(peer).body == b"plain page"
+
+
+def flood(peer: Peer) -> None:
+    """Send until the server takes no more."""
+    peer.socket.settimeout(0.2)
+    message = frame(BINARY, bytes(60_000))
+    with contextlib.suppress(TimeoutError):
+        while True:
+            peer.send(message)
 
 
 def stays(peer: Peer, answer: Answer) -> bool:

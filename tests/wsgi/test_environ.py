@@ -23,7 +23,7 @@ def environ(**changes: Any) -> Environ:
 
 
 def fields(**changes: Any) -> list[tuple[str, str]]:
-    return list(make_request(environ(HTTP_HOST=None, **changes)).head.fields)
+    return list(make_request(environ(**{"HTTP_HOST": None, **changes})).head.fields)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ws_middleware.errors import HandshakeError
-from ws_middleware.wsgi.hijack import Hijacker, Taken, can_park, read_ahead, swap
+from ws_middleware.wsgi.hijack import SELECT_LIMIT, Hijacker, Taken, can_park, read_ahead, swap
 from ws_middleware.wsgi.servers import Buffered, find_hijacker
 from ws_middleware.wsgi.types import Environ
 
@@ -64,6 +64,23 @@ def test_swap_leaves_no_descriptor_open(ends: Ends) -> None:
     before = len(os.listdir("/proc/self/fd"))
     swap(server).close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_parked_connection_is_out_of_the_way_of_select(ends: Ends) -> None:
+    server, _ = ends
+    with swap(server) as living:
+        assert living.fileno() >= SELECT_LIMIT
+        assert not living.get_inheritable()
+
+
+def test_parked_connection_takes_what_number_there_is(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ws_middleware.wsgi.hijack.SELECT_LIMIT", 2**31 - 1)
+    server, peer = ends
+    with swap(server) as living:
+        assert living.getpeername() == peer.getsockname()
+        assert not living.get_inheritable()
 
 
 @pytest.mark.parametrize("timeout", [None, 0.0, 5.0])

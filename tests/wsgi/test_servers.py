@@ -11,7 +11,7 @@ import pytest
 from tests.peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, frame
 from tests.running import Log, eventually
 from tests.wsgi.apps import CLOSE_CODE, PIECE
-from tests.wsgi.asking import check_plain
+from tests.wsgi.asking import check_plain, flood
 from tests.wsgi.kinds import SHAPES, Served, shapes
 
 pytestmark = pytest.mark.usefixtures("undisturbed")
@@ -159,6 +159,16 @@ def test_threads_and_descriptors_come_back(server: Served) -> None:
     descriptors, threads = server.descriptors, server.threads
     churn()
     eventually(lambda: server.descriptors <= descriptors and server.threads <= threads)
+
+
+def test_flood_that_nobody_receives_holds_up_nobody(server: Served) -> None:
+    with Peer(server.port) as flooding:
+        flood(flooding.open("/deaf"))
+        check_plain(server.port)
+        with Peer(server.port) as other:
+            other.open("/async").echo("is served")
+            other.close()
+        flooding.reset()
 
 
 def test_four_writers_at_once_arrive_intact(peer: Peer) -> None:

@@ -14,7 +14,7 @@ from tests.peer import CLOSE, TEXT, Peer, frame
 from tests.running import Log, eventually
 from tests.tls import Certificate
 from tests.wsgi.apps import CLOSE_CODE, PIECE
-from tests.wsgi.asking import Answer, get
+from tests.wsgi.asking import Answer, flood, get
 from tests.wsgi.kinds import KINDS, SHAPES, Kind, Served, errors_in, serve, shapes
 
 LARGE = PIECE * 64
@@ -81,7 +81,7 @@ def test_conversation(peer: SecurePeer, shape: str) -> None:
 
 
 @pytest.mark.support("tls")
-@shapes
+@pytest.mark.parametrize("shape", ["async", "def"])
 def test_large_messages_both_ways(peer: SecurePeer, shape: str) -> None:
     peer.open(f"/{shape}").echo(LARGE)
     peer.send_frame(TEXT, "stream 320")
@@ -124,6 +124,17 @@ def test_four_writers_at_once_arrive_intact(peer: SecurePeer) -> None:
     assert peer.read_close() == (1000, "")
     peer.send_frame(CLOSE, b"\x03\xe8")
     peer.read_end()
+
+
+def test_flood_that_nobody_receives_holds_up_nobody(
+    server: Served, certificate: Certificate
+) -> None:
+    with SecurePeer(server.port, certificate) as flooding:
+        flood(flooding.open("/deaf"))
+        if not server.kind.threads:
+            with SecurePeer(server.port, certificate) as visitor:
+                assert get(visitor).body == b"plain page"
+        flooding.reset()
 
 
 @pytest.mark.support("tls")

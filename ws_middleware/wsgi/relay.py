@@ -63,7 +63,7 @@ def relay(one: Stream, other: Stream) -> None:
                 _interest(other, back.waits_for_source, there.waits_for_target),
             )
             wanted = [interest for interest in interests if interest.read or interest.write]
-            if wanted and not one.has_pending:
+            if wanted:
                 waiting.wait_for(*wanted, timeout=None)
     except OSError:
         pass  # one is gone: the other one's owner finds out below
