@@ -2,7 +2,8 @@
 
 Rule 1: one lock guards it, and nobody waits while holding it. Rule 2: of those who wait for
 one direction of the socket one leads, the others wait for the leader's word. Rule 3: only the
-leader reads; while there is none, an attendant of the process looks in now and then.
+leader reads; an attendant of the process looks in now and then, reads while there is no leader,
+and rings in time while he waits in the kernel.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ class SocketDriver:
         with self.lock:
             self._send(preface)
             self._settle(time.monotonic())
+        if not self.waiting.is_cooperative:
+            stream.allow_waiting()
         _attend(self, self.waiting)
 
     @property
@@ -131,9 +134,12 @@ class SocketDriver:
     def attend(self) -> None:
         """Look after the connection while nobody waits for input."""
         with self.lock:
-            if not self._reading.taken and not self.is_over:
+            if self.is_over:
+                return
+            if not self._reading.taken:
                 self._read(time.monotonic())
-                self._settle(time.monotonic())
+            # Also for a leader who waits in the kernel alone, where no time rings.
+            self._settle(time.monotonic())
 
     # --- waiting ---
 
@@ -142,12 +148,15 @@ class SocketDriver:
     ) -> _Result:
         limit = None if timeout is None else time.monotonic() + timeout
         leads = looked = False
+        data: bytes | None = None
         try:
             while True:
                 with self.lock:
                     leads = leads or turn.take()
                     now = time.monotonic()
-                    if looked and leads and turn is self._reading:
+                    if data is not None:
+                        self._receive(data, now)
+                    elif looked and leads and turn is self._reading:
                         self._read(now)
                     self._settle(now)
                     taken = take()
@@ -163,8 +172,11 @@ class SocketDriver:
                     interest = self._interest(turn)
                     waits_for_socket = leads and (interest.read or interest.write)
                     event = None if waits_for_socket else self._join(turn)
+                data = None
                 if event is not None:
                     event.wait(pause)
+                elif limit is None and self._stream.can_wait and not interest.write:
+                    data = self._wait_for_data()
                 elif not self._stream.has_pending:
                     self.waiting.wait_for(interest, timeout=pause)
                 looked = True
@@ -172,6 +184,14 @@ class SocketDriver:
             if leads:
                 with self.lock:
                     self._give(turn)
+
+    def _wait_for_data(self) -> bytes | None:
+        try:
+            return self._stream.wait()
+        except OSError as error:
+            with self.lock:
+                self._lose(error)
+            return None
 
     def _give(self, turn: _Turn) -> None:
         turn.taken = False
@@ -214,10 +234,13 @@ class SocketDriver:
                 return
             if data is None:
                 return
-            self._ended = not data
-            endpoint.receive_data(data, now)
+            self._receive(data, now)
             if len(data) < BLOCK and not stream.has_pending:
                 return  # there was no more
+
+    def _receive(self, data: bytes, now: float) -> None:
+        self._ended = not data
+        self.endpoint.receive_data(data, now)
 
     def _settle(self, now: float) -> None:
         """Carry out what the endpoint wants: write, ring in time, end."""

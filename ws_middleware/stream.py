@@ -1,7 +1,7 @@
-"""A connected socket as a stream that never blocks: plain or TLS, owned or borrowed.
+"""A connected socket as a stream: plain or TLS, owned or borrowed.
 
 `receive` gives b"" at the end and None while there is nothing; `send` tells how much was
-taken. A borrowed socket is never closed: its lender does that.
+taken: neither waits. A borrowed socket is never closed: its lender does that.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ class Stream:
 
     __slots__ = (
         "_borrowed",
+        "_flags",
         "_is_tls",
         "_timeout",
+        "can_wait",
         "is_closed",
         "sock",
         "wants_read",
@@ -34,6 +36,9 @@ class Stream:
         self._borrowed = borrowed
         self._is_tls = hasattr(sock, "pending")  # gevent's is not an ssl.SSLSocket
         self._timeout = sock.gettimeout()
+        #: Whether `wait` works, see `allow_waiting`.
+        self.can_wait: bool = False
+        self._flags = 0
         sock.setblocking(False)
         with contextlib.suppress(OSError):  # a Unix socket has no such delay
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -47,22 +52,33 @@ class Stream:
         """Tell whether TLS holds bytes that the socket does not show."""
         return self._is_tls and self.sock.pending() > 0  # type: ignore[attr-defined]
 
+    def allow_waiting(self) -> None:
+        """Let `wait` block its thread, where the socket can tell single calls not to."""
+        if not self._is_tls and hasattr(socket, "MSG_DONTWAIT"):
+            self.can_wait = True
+            self._flags = socket.MSG_DONTWAIT
+            self.sock.setblocking(True)
+
     def receive(self) -> bytes | None:
         """Read what is there; `OSError` where the connection was lost."""
         self.wants_write = False
         try:
-            return self.sock.recv(BLOCK)
+            return self.sock.recv(BLOCK, self._flags)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
         except ssl.SSLWantWriteError:
             self.wants_write = True
             return None
 
+    def wait(self) -> bytes:
+        """Wait for something to read, and read it; `OSError` where the connection was lost."""
+        return self.sock.recv(BLOCK)
+
     def send(self, data: bytes | memoryview) -> int:
         """Write what goes; `OSError` where the connection was lost."""
         self.wants_read = False
         try:
-            return self.sock.send(data)
+            return self.sock.send(data, self._flags)
         except (BlockingIOError, ssl.SSLWantWriteError):
             return 0
         except ssl.SSLWantReadError:
