@@ -171,9 +171,9 @@ def test_messages_over_a_unix_socket(
             assert (await client.open()).startswith(b"HTTP/1.1 101 ")
             await client.check_echo("hello")
             await client.leave()
-        assert not Path(path).exists()
 
     run_really(scene(), loop)
+    assert not Path(path).exists()
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
