@@ -20,7 +20,7 @@ from multiprocessing.context import SpawnProcess
 
 __all__ = ["CANNOT_START", "Reloader", "Supervisor"]
 
-logger = logging.getLogger("ws_middleware")
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 #: The exit status of a worker that will never serve.
 CANNOT_START = 3

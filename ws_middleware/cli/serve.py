@@ -27,7 +27,7 @@ from ws_middleware.version import VERSION
 
 __all__ = ["serve_command"]
 
-logger = logging.getLogger("ws_middleware")
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 #: How long connections may take to close before changed code is served, in seconds.
 _RELOAD_GRACE_TIME = 1
