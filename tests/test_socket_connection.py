@@ -430,6 +430,16 @@ def test_end_of_stream_without_a_close(sockets: Sockets, begun: bytes) -> None:
     eventually(lambda: ours.fileno() == -1)
 
 
+def test_peer_that_has_gone_before_the_first_byte_is_no_failure(sockets: Sockets) -> None:
+    ours, theirs = sockets
+    theirs.close()
+    connection = make_connection(ours, preface=b"HTTP/1.1 101 Switching Protocols")
+    with pytest.raises(ConnectionClosed) as closed:
+        connection.recv()
+    assert closed.value.code == 1006
+    assert ours.fileno() == -1
+
+
 def test_violation_closes_with_1002(sockets: Sockets) -> None:
     ours, theirs = sockets
     connection = make_connection(ours)

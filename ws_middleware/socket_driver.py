@@ -84,11 +84,11 @@ class SocketDriver:
         self.pings: dict[bytes, float | None] = {}
         if leftover:
             endpoint.receive_data(leftover, time.monotonic())
+        if not self.waiting.is_cooperative:
+            stream.allow_waiting()
         with self.lock:
             self._send(preface)
             self._settle(time.monotonic())
-        if not self.waiting.is_cooperative:
-            stream.allow_waiting()
         _attend(self, self.waiting)
 
     @property

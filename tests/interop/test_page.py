@@ -11,6 +11,7 @@ import pytest
 
 from tests.interop.chromium import Browser, Page
 from tests.running import RunningServer, eventually, run_server
+from tests.tls import Certificate
 
 LIMIT = 500
 
@@ -116,6 +117,14 @@ def test_empty_message(open_page: Page, kind: str, shown: str) -> None:
     assert wait_for_lines(open_page, "received", 1)[0][0] == shown
 
 
+def test_long_message_is_shown_in_part(open_page: Page) -> None:
+    open_page.fill("#message", "a" * 1500)
+    open_page.click("#send")
+    (what, facts), *_ = wait_for_lines(open_page, "received", 1)
+    assert what == "a" * 500 + "… and 1,000 characters"
+    assert facts.startswith("1.5 KiB · ")
+
+
 def test_markup_stays_text(open_page: Page) -> None:
     markup = "<img src=x onerror=alert(1)><b>bold</b>"
     open_page.fill("#message", markup)
@@ -187,8 +196,9 @@ def test_connecting_again_begins_anew(open_page: Page) -> None:
     wait_for_lines(open_page, "received", 2)
 
 
-def test_url_that_is_none_is_complained_of(page: Page) -> None:
-    page.fill("#url", "ftp://127.0.0.1/")
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "ws://["])
+def test_url_that_is_none_is_complained_of(page: Page, url: str) -> None:
+    page.fill("#url", url)
     page.click("#connect")
     assert page.text("#connect-complaint") != ""
     assert page.text("#state") == "Not connected"
@@ -214,6 +224,25 @@ def test_log_has_an_end_and_can_be_cleared(open_page: Page) -> None:
     assert open_page.text("#log") == ""
 
 
+def test_log_stays_at_its_end_until_one_scrolls_back(open_page: Page) -> None:
+    open_page.evaluate("for (let i = 0; i < 100; i += 1) send(String(i))")
+    wait_for_lines(open_page, "received", 100)
+    assert is_in_view(open_page, "#log > :last-child")
+    open_page.evaluate("document.querySelector('.scroll').scrollBy(0, -300)")
+    assert not is_in_view(open_page, "#log > :last-child")
+    open_page.evaluate("send('later')")
+    wait_for_lines(open_page, "received", 101)
+    assert not is_in_view(open_page, "#log > :last-child")
+
+
+def is_in_view(page: Page, selector: str) -> bool:
+    """Tell whether an element of the log ends where one sees it."""
+    bottoms = f"[{json.dumps(selector)}, '.scroll'].map((selector) => Math.floor("
+    bottoms += "document.querySelector(selector).getBoundingClientRect().bottom))"
+    inner, outer = page.evaluate(bottoms)
+    return bool(inner <= outer)
+
+
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_page_fits_its_window(open_page: Page, width: int) -> None:
     open_page.call(
@@ -226,7 +255,14 @@ def test_page_fits_its_window(open_page: Page, width: int) -> None:
     open_page.fill("#message", "wide" * 200)
     open_page.click("#send")
     wait_for_lines(open_page, "received", 1)
-    assert open_page.evaluate("document.documentElement.scrollWidth") <= width
+    open_page.evaluate("for (let i = 0; i < 100; i += 1) send(String(i))")
+    wait_for_lines(open_page, "received", 101)
+    root = "document.documentElement"
+    assert open_page.evaluate(f"{root}.scrollWidth") <= width
+    assert open_page.evaluate("(log => log.scrollWidth <= log.clientWidth)($('log').parentElement)")
+    footer = "document.querySelector('footer').getBoundingClientRect().bottom"
+    end = open_page.evaluate(f"{footer} - {root}.getBoundingClientRect().top")
+    assert open_page.evaluate(f"{root}.scrollHeight") <= max(800, end + 1)
 
 
 def test_every_control_has_a_name(page: Page) -> None:
@@ -236,3 +272,17 @@ def test_every_control_has_a_name(page: Page) -> None:
     controls = [node for node in nodes if node["role"]["value"] in roles]
     assert {node["role"]["value"] for node in controls} == roles
     assert all(node["name"]["value"] for node in controls), controls
+
+
+def test_page_over_tls_connects_over_tls(
+    chromium: Browser, certificate: Certificate, tmp_path: Path
+) -> None:
+    with (
+        run_server(tmp_path / "log", *certificate.arguments) as running,
+        chromium.page(f"https://127.0.0.1:{running.port}/") as page,
+    ):
+        assert page.evaluate("$('url').value") == f"wss://127.0.0.1:{running.port}/"
+        page.click("#connect")
+        wait_for_state(page, "Connected")
+        page.click("#send")
+        assert wait_for_lines(page, "received", 1)[0][0] == "Hello, world"

@@ -134,9 +134,9 @@ def run_in_threads(works: Iterable[Callable[[], None]]) -> None:
 together: Callable[[Iterable[Callable[[], None]]], None] = run_in_threads
 
 
-@ws.route("/deaf")
+@ws.route("/deaf", ping_interval=0.5, ping_timeout=0.5)
 async def be_deaf(connection: AsyncConnection) -> None:
-    """Never receive."""
+    """Never receive; pings find out that the peer has gone, since nothing is read."""
     await connection.wait_closed()
 
 

@@ -73,7 +73,7 @@ def test_fragments_are_put_together_with_pings_between(peer: Peer, shape: str) -
     peer.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def large() -> bytes:
     """Give a frame of 20 MiB, which takes this client a while to mask."""
     return frame(BINARY, LARGE)

@@ -17,7 +17,7 @@ from tests.wsgi.apps import CLOSE_CODE, PIECE
 from tests.wsgi.asking import Answer, flood, get
 from tests.wsgi.kinds import KINDS, SHAPES, Kind, Served, errors_in, serve, shapes
 
-LARGE = PIECE * 64
+LARGE = PIECE * 16
 #: How many sockets are open at once where greenlets serve them.
 MANY = 20
 
