@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -37,8 +37,8 @@ ws.add("/callbacks/echo", Callbacks)
 
 
 def report(name: str, what: object) -> None:
-    sys.stdout.write(f"[{name}: {what}]\n")
-    sys.stdout.flush()
+    # Past `sys.stdout`: a daemon thread that holds its lock while the program ends aborts it.
+    os.write(1, f"[{name}: {what}]\n".encode())
 
 
 # --- echo, and tell how it ended ---
