@@ -1,7 +1,7 @@
 """Demand that each module of the core is covered, every branch, by its own test module.
 
-`ws_middleware/core/x.py` belongs to `tests/core/test_x.py`, and the extensions likewise. All of it
-is one run: what a test module executes is told apart from what the others do.
+`ws_middleware/core/x.py` belongs to `tests/core/test_x.py`, and extensions and auth likewise. All
+of it is one run: what a test module executes is told apart from what the others do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import coverage
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("core", "extensions")
+FOLDERS = ("core", "extensions", "auth")
 #: What importing executes belongs to every test module.
 IMPORT = "import"
 

@@ -19,7 +19,9 @@ LAYERS = {
         core.codec core.messages core.extensions core.handshake
         extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
         options core.sender core.receiver core.endpoint
+        auth.schemes auth.answers
     """,
+    "authenticators": "auth",
     "drivers": "native waiting pool stream driver socket_driver",
     "connections": "request info logs connection socket_connection aio broadcast bridge",
     "routes": "handlers routing upgrade",
