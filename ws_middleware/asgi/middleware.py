@@ -13,12 +13,13 @@ from urllib.parse import unquote
 
 from ws_middleware.asgi.types import ASGIApp, Receive, Scope, Send
 from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
-from ws_middleware.core.handshake import RequestHead, check_request, is_attempt
+from ws_middleware.asking import ask_on_loop
+from ws_middleware.core.handshake import RequestHead, check_request, is_attempt, refusal_fields
 from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import observes_control, run_handler
 from ws_middleware.request import Request
-from ws_middleware.routing import Router
-from ws_middleware.upgrade import find_route, prepare
+from ws_middleware.routing import Route, Router
+from ws_middleware.upgrade import Upgrade, decide, decide_at_once, find_route, is_immediate
 
 __all__ = ["ASGIMiddleware"]
 
@@ -50,23 +51,28 @@ class ASGIMiddleware:
         an ASGI scope, where nothing is wrapped around this middleware.
         """
         request = handshake.request
+        route = find_route(self.router, request)
+        if route is None and self.app is not None:
+            return None
+        if not is_immediate(route):
+            return self._decide(handshake, route)
         try:
-            route = find_route(self.router, request)
+            return _serve(handshake, *decide_at_once(self.router, request, route))
         except HandshakeError as error:
-            if self.app is not None:
-                return None
             handshake.refuse(error)
             return _nothing()
+
+    async def _decide(self, handshake: WebSocketProtocol, route: Route | None) -> None:
+        """Answer a handshake for which somebody has to be asked."""
         try:
-            upgrade = prepare(request, route.options)
+            decision = await decide(self.router, handshake.request, route, ask_on_loop)
         except HandshakeError as error:
             handshake.refuse(error)
-        if handshake.is_decided:
-            return _nothing()  # refused, or the peer is gone, or the server stops
-        connection = handshake.accept(
-            upgrade, route.options, observe_control=observes_control(route.handler)
-        )
-        return run_handler(route.handler, connection, request.path_params)
+        except BaseException:
+            handshake.refuse(HandshakeError(503, "the handshake was given up"))
+            raise
+        else:
+            await _serve(handshake, *decision)
 
     async def _answer_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         handshake = scope.get("extensions", {}).get(EXTENSION, {}).get("handshake")
@@ -110,6 +116,25 @@ class ASGIMiddleware:
         await _respond(send, error)
 
 
+def _serve(
+    handshake: WebSocketProtocol, route: Route, upgrade: Upgrade
+) -> Coroutine[Any, Any, None]:
+    """Open the connection, and give what runs its handler."""
+    if handshake.is_decided:
+        upgrade.ended()
+        return _nothing()  # the peer is gone, or the server stops
+    connection = handshake.accept(
+        upgrade, route.options, observe_control=observes_control(route.handler)
+    )
+    introduction = upgrade.introduction
+    return run_handler(
+        route.handler,
+        connection,
+        handshake.request.path_params,
+        None if introduction is None else introduction.on_loop,
+    )
+
+
 async def _nothing() -> None:
     """Be what is left to do where all is done."""
 
@@ -148,15 +173,9 @@ def _request_of(scope: Scope) -> Request:
 
 
 async def _respond(send: Send, error: HandshakeError) -> None:
-    body = (error.reason + "\n").encode()
-    fields = [
-        *error.headers,
-        ("content-type", "text/plain; charset=utf-8"),
-        ("content-length", str(len(body))),
-    ]
-    headers = [(name.lower().encode(), value.encode()) for name, value in fields]
+    headers = [(name.lower().encode(), value.encode()) for name, value in refusal_fields(error)]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": error.body})
 
 
 async def _answer_lifespan(receive: Receive, send: Send) -> None:
