@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.cli.talking import UnixPeer
 from tests.running import ROOT, eventually, run_command
 
 #: What a build needs; the rest of the tree is large.
-PARTS = ("ws_middleware", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("ws_middleware", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 
 def copy_tree(folder: Path) -> Path:
@@ -71,6 +72,14 @@ def test_everything_of_the_package_is_installed(environment: Path) -> None:
     assert list_files(installed) == list_files(ROOT / "ws_middleware")
 
 
+def test_c_is_built_where_there_is_a_compiler(
+    environment: Path, need: Callable[[str], str], tmp_path: Path
+) -> None:
+    need("cc")
+    python, code = environment / "bin" / "python", "import ws_middleware as w; print(w.SPEEDUPS)"
+    assert subprocess.check_output([python, "-c", code], cwd=tmp_path, text=True) == "True\n"
+
+
 def list_files(folder: Path) -> set[str]:
-    kinds = (".py", ".html", ".typed", ".c")
+    kinds = (".py", ".pyi", ".html", ".typed")
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in kinds}
