@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,9 @@ def copy_tree(folder: Path) -> Path:
     tree.mkdir()
     for part in PARTS:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("*.pyc"))
+            shutil.copytree(
+                ROOT / part, tree / part, ignore=shutil.ignore_patterns("*.pyc", "*.so")
+            )
         else:
             shutil.copy(ROOT / part, tree)
     return tree
@@ -78,6 +81,19 @@ def test_c_is_built_where_there_is_a_compiler(
     need("cc")
     python, code = environment / "bin" / "python", "import ws_middleware as w; print(w.SPEEDUPS)"
     assert subprocess.check_output([python, "-c", code], cwd=tmp_path, text=True) == "True\n"
+
+
+def test_without_a_compiler_it_is_python_alone(tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    pip = [sys.executable, "-m", "pip", "install", "--target", str(packages)]
+    options = ["--no-build-isolation", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*pip, *options, str(copy_tree(tmp_path))], env={**os.environ, "CC": "/bin/false"}
+    )
+    assert done.returncode == 0
+    code = "import ws_middleware as w; print(w.SPEEDUPS, w.encode_frame(0x81, b'hi'), w.__file__)"
+    output = subprocess.check_output([sys.executable, "-c", code], cwd=packages, text=True)
+    assert output.startswith(f"False b'\\x81\\x02hi' {packages}")
 
 
 def list_files(folder: Path) -> set[str]:
