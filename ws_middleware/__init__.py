@@ -3,7 +3,7 @@
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.broadcast import broadcast
 from ws_middleware.connection import Connection
-from ws_middleware.core.codec import decode_frame, encode_frame, legal_first_bytes
+from ws_middleware.core.codec import SPEEDUPS, decode_frame, encode_frame, legal_first_bytes
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import ActiveExtension, Extension
 from ws_middleware.core.frames import Close, CloseCode, Frame, Opcode
@@ -25,6 +25,7 @@ from ws_middleware.server import Server
 from ws_middleware.version import VERSION as __version__
 
 __all__ = [
+    "SPEEDUPS",
     "ActiveExtension",
     "AsyncConnection",
     "BinaryMessage",
