@@ -14,14 +14,18 @@ from tests.running import ROOT
 
 #: From the bottom to the top; inside a layer, too, a module imports only what stands before it.
 LAYERS = {
-    "values": "errors version core core.headers core.keepalive core.frames core.origins",
+    "values": "errors version core core.headers core.keepalive core.frames core.origins core.uri",
     "protocol": """
         core.pure core.codec core.messages core.extensions core.handshake
         extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
         options core.sender core.receiver core.endpoint
+        auth.schemes auth.answers
     """,
+    "authenticators": "auth",
     "drivers": "native waiting pool stream driver socket_driver",
-    "connections": "request info logs connection socket_connection aio broadcast bridge",
+    "connections": """
+        request info logs connection socket_connection aio broadcast bridge response_reader
+    """,
     "routes": "handlers routing upgrade",
     "mounts": """
         wsgi.types wsgi.environ wsgi.hijack wsgi.servers wsgi.threads wsgi.parking wsgi.endings
@@ -29,6 +33,8 @@ LAYERS = {
         asgi asgi.types asgi.head asgi.lingering asgi.session asgi.uvicorn asgi.guard
         asgi.middleware
         server
+        client.credentials client.proxies client.plan client.socks client.opening client.blocking
+        client.asynchronous client
     """,
     "surface": """
         mounts __init__
@@ -47,9 +53,10 @@ IMPURE = """
 #: The modules that may know a third party.
 THIRD_PARTIES = {
     "werkzeug": ["request", "routing"],
-    "h11": ["asgi.head", "asgi.guard"],
+    "h11": ["asgi.head", "asgi.guard", "response_reader"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "server"],
     "a2wsgi": ["cli.target"],
+    "python_socks": ["client.socks"],
 }
 
 
