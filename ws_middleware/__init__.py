@@ -14,6 +14,7 @@ from ws_middleware.errors import (
     HandshakeError,
     ProtocolError,
     UnexpectedMessageError,
+    UnsupportedError,
     WebSocketError,
 )
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
@@ -51,6 +52,7 @@ __all__ = [
     "State",
     "TextMessage",
     "UnexpectedMessageError",
+    "UnsupportedError",
     "WebSocketError",
     "WebSockets",
     "XWebkitDeflateFrame",

@@ -14,6 +14,7 @@ __all__ = [
     "HandshakeError",
     "ProtocolError",
     "UnexpectedMessageError",
+    "UnsupportedError",
     "WebSocketError",
 ]
 
@@ -104,3 +105,7 @@ class UnexpectedMessageError(WebSocketError, TypeError):
     def __init__(self, reason: str, message: str | bytes) -> None:
         super().__init__(reason)
         self.message = message
+
+
+class UnsupportedError(WebSocketError, RuntimeError):
+    """Tell that the server, which owns the frames, offers no way to do this."""
