@@ -30,8 +30,8 @@ LAYERS = {
     "mounts": """
         wsgi.types wsgi.environ wsgi.hijack wsgi.servers wsgi.threads wsgi.parking wsgi.endings
         wsgi.relay wsgi.serving wsgi.middleware wsgi
-        asgi asgi.types asgi.head asgi.lingering asgi.session asgi.uvicorn asgi.guard
-        asgi.middleware
+        asgi asgi.types asgi.head asgi.lingering asgi.session asgi.handover asgi.uvicorn
+        asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
         client.asynchronous client
@@ -54,7 +54,7 @@ IMPURE = """
 THIRD_PARTIES = {
     "werkzeug": ["request", "routing"],
     "h11": ["asgi.head", "asgi.guard", "response_reader"],
-    "uvicorn": ["asgi.uvicorn", "asgi.guard", "server"],
+    "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
     "a2wsgi": ["cli.target"],
     "python_socks": ["client.socks"],
 }

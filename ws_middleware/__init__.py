@@ -17,6 +17,7 @@ from ws_middleware.errors import (
     ProtocolError,
     ProxyError,
     UnexpectedMessageError,
+    UnsupportedError,
     WebSocketError,
 )
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
@@ -61,6 +62,7 @@ __all__ = [
     "TextMessage",
     "Token",
     "UnexpectedMessageError",
+    "UnsupportedError",
     "WebSocketError",
     "WebSockets",
     "XWebkitDeflateFrame",
