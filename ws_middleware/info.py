@@ -11,6 +11,7 @@ from typing import Any
 
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import Agreement
+from ws_middleware.core.handshake import ResponseHead
 from ws_middleware.request import Address, Request
 
 __all__ = ["ConnectionInfo", "to_deadline"]
@@ -25,6 +26,7 @@ class ConnectionInfo:
         "agreements",
         "identity",
         "request",
+        "response",
         "subprotocol",
     )
 
@@ -40,6 +42,8 @@ class ConnectionInfo:
         self._expires_at: float | None = None
         #: The request that opened the connection.
         self.request: Request = request
+        #: The head of the response that opened the connection; None for servers.
+        self.response: ResponseHead | None = None
         #: The subprotocol agreed on, None for none (RFC 6455 §1.9).
         self.subprotocol: str | None = subprotocol
         #: The extensions agreed on, in the order of their application.

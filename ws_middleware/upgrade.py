@@ -24,7 +24,7 @@ from ws_middleware.core.handshake import (
     offered_subprotocols,
     upgrade_fields,
 )
-from ws_middleware.core.headers import Fields
+from ws_middleware.core.headers import Fields, field_values
 from ws_middleware.errors import HandshakeError
 from ws_middleware.gate import Gate, Place, Teller
 from ws_middleware.introduction import Introduction
@@ -51,6 +51,7 @@ class Upgrade(NamedTuple):
 
     def opened(self, connection: AsyncConnection | SocketConnection, teller: Teller) -> None:
         """Note that the connection is open."""
+        connection.identity = self.admitted.identity
         connection.renew(self.admitted.expires_at)
         if self.place is not None:
             self.place.occupy(connection, teller)
@@ -83,27 +84,29 @@ def decide_at_once(router: Router, request: Request, route: Route | None) -> tup
 
 
 async def decide(
-    router: Router, request: Request, route: Route | None, ask: Ask
+    router: Router, request: Request, route: Route | None, ask: Ask, *, foreign: bool = False
 ) -> tuple[Route, Upgrade]:
     """Check a request on its route's terms; gives the route to serve, and what was agreed on.
 
-    Whoever calls tells the upgrade when the connection has opened, and that it has ended.
+    A `foreign` handshake is spoken by the server, which has checked it by then. Whoever calls
+    tells the upgrade when the connection has opened, and that it has ended.
     """
     try:
         if route is None:
             raise HandshakeError(404, "there is no WebSocket at this path")
-        return route, await _admit(router.gate, request, route, ask)
+        return route, await _admit(router.gate, request, route, ask, foreign)
     except HandshakeError as error:
         options = router.options if route is None else route.options
-        if not _is_for_browsers(request, options):
+        if options.readable != "browser" or request.origin is None:
             raise
+        farewell = _Farewell(error).serve(request, options, foreign)
         handshake_refused(request.remote_address, request.target, error)
-        return _Farewell(error).serve(request, options)
+        return farewell
 
 
-async def _admit(gate: Gate, request: Request, route: Route, ask: Ask) -> Upgrade:
+async def _admit(gate: Gate, request: Request, route: Route, ask: Ask, foreign: bool) -> Upgrade:
     options = route.options
-    key = check_request(request.head)
+    key = _check_handshake(request, foreign)
     heed_proxies(request, options)
     admission = Admission(request, options, gate)
     try:
@@ -116,10 +119,19 @@ async def _admit(gate: Gate, request: Request, route: Route, ask: Ask) -> Upgrad
         raise
 
 
+def _check_handshake(request: Request, foreign: bool) -> str | None:
+    """Check a handshake as far as nobody has; gives its key where it is ours to answer."""
+    if not foreign:
+        return check_request(request.head)
+    if len(field_values(request.head.fields, "host")) > 1:
+        raise HandshakeError(400, "the Host field is there more than once")
+    return None
+
+
 def _agree(
     request: Request,
     route: Route,
-    key: str,
+    key: str | None,
     admitted: Admitted | FirstMessage,
     admission: Admission,
 ) -> Upgrade:
@@ -132,20 +144,12 @@ def _agree(
     subprotocol = choose_subprotocol(offered, options.subprotocols)
     if offered and subprotocol is None:
         subprotocol_missing(route.rule, tuple(options.subprotocols))
-    agreements = accept_offers(offered_extensions(head.fields), options.extensions)
-    fields = [*upgrade_fields(key, subprotocol, agreements), *admitted.headers]
+    fields = admitted.headers
+    agreements: list[Agreement] = []
+    if key is not None:
+        agreements = accept_offers(offered_extensions(head.fields), options.extensions)
+        fields = [*upgrade_fields(key, subprotocol, agreements), *fields]
     return Upgrade(subprotocol, agreements, fields, admitted, introduction, admission.place)
-
-
-def _is_for_browsers(request: Request, options: Options) -> bool:
-    """Tell whether a script waits for the answer, which would not see an HTTP status."""
-    if options.readable != "browser" or request.origin is None:
-        return False
-    try:
-        check_request(request.head)
-    except HandshakeError:
-        return False
-    return True
 
 
 class _Farewell:
@@ -154,15 +158,19 @@ class _Farewell:
     def __init__(self, error: HandshakeError) -> None:
         again = [value for name, value in error.headers if name.lower() == "retry-after"]
         reason = f"{error.reason}; retry after {again[0]} s" if again else error.reason
+        self._error = error
         self._code, self._reason = error.close_code, truncate_reason(reason)
 
-    def serve(self, request: Request, options: Options) -> tuple[Route, Upgrade]:
-        """Give the route and the upgrade that do so."""
-        fields = request.head.fields
+    def serve(self, request: Request, options: Options, foreign: bool) -> tuple[Route, Upgrade]:
+        """Give the route and the upgrade that do so; the error where even that cannot be."""
+        try:
+            key = _check_handshake(request, foreign)
+        except HandshakeError:
+            raise self._error from None
         # A browser fails where it offered subprotocols and none is chosen.
-        subprotocol = next(iter(offered_subprotocols(fields)), None)
-        ours = upgrade_fields(check_request(request.head), subprotocol)
-        return Route("", self._close, options), Upgrade(subprotocol, (), ours)
+        subprotocol = next(iter(offered_subprotocols(request.head.fields)), None)
+        fields = [] if key is None else upgrade_fields(key, subprotocol)
+        return Route("", self._close, options), Upgrade(subprotocol, (), fields)
 
     async def _close(self, connection: AsyncConnection, **path_params: Any) -> None:
         await connection.close(self._code, self._reason)

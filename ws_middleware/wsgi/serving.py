@@ -88,8 +88,7 @@ class Serving:
     @property
     def terms(self) -> tuple[Any, ...]:
         """Give what a connection knows of its handshake."""
-        upgrade = self.upgrade
-        return self.request, upgrade.subprotocol, upgrade.agreements, upgrade.admitted.identity
+        return self.request, self.upgrade.subprotocol, self.upgrade.agreements
 
     def make_endpoint(self, now: float) -> Endpoint:
         """Make the endpoint of the connection that begins now."""
