@@ -34,7 +34,7 @@ LAYERS = {
         asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
-        client.asynchronous client
+        client.asynchronous client.backoff client.reconnecting client
     """,
     "surface": """
         mounts __init__
