@@ -13,7 +13,7 @@ from ws_middleware.client import (
     reconnecting,
 )
 from ws_middleware.connection import Connection
-from ws_middleware.core.codec import decode_frame, encode_frame, legal_first_bytes
+from ws_middleware.core.codec import SPEEDUPS, decode_frame, encode_frame, legal_first_bytes
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import ActiveExtension, Extension
 from ws_middleware.core.frames import Close, CloseCode, Frame, Opcode
@@ -26,6 +26,7 @@ from ws_middleware.errors import (
     ProtocolError,
     ProxyError,
     UnexpectedMessageError,
+    UnsupportedError,
     WebSocketError,
 )
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
@@ -37,6 +38,7 @@ from ws_middleware.server import Server
 from ws_middleware.version import VERSION as __version__
 
 __all__ = [
+    "SPEEDUPS",
     "ActiveExtension",
     "AsyncConnection",
     "BinaryMessage",
@@ -70,6 +72,7 @@ __all__ = [
     "TextMessage",
     "Token",
     "UnexpectedMessageError",
+    "UnsupportedError",
     "WebSocketError",
     "WebSockets",
     "XWebkitDeflateFrame",

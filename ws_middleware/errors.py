@@ -16,6 +16,7 @@ __all__ = [
     "ProtocolError",
     "ProxyError",
     "UnexpectedMessageError",
+    "UnsupportedError",
     "WebSocketError",
 ]
 
@@ -128,3 +129,7 @@ class UnexpectedMessageError(WebSocketError, TypeError):
     def __init__(self, reason: str, message: str | bytes) -> None:
         super().__init__(reason)
         self.message = message
+
+
+class UnsupportedError(WebSocketError, RuntimeError):
+    """Tell that the server, which owns the frames, offers no way to do this."""

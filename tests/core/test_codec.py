@@ -1,19 +1,25 @@
-"""Bytes to frames and back, for whichever implementation `core.codec` exposes.
+"""Bytes to frames and back, in C and in Python.
 
 What is expected is computed here, bit by bit, and shares nothing with the package.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import random
 import struct
+import sys
 import tracemalloc
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from tests.core.implementations import ACCELERATED, IMPLEMENTATIONS
 from tests.peer import BINARY, CLOSE, PING, PONG, TEXT, frame
-from ws_middleware.core import codec
+from ws_middleware.core import codec, pure
 from ws_middleware.core.codec import Decoded, Header
 from ws_middleware.core.frames import Frame
 from ws_middleware.errors import ProtocolError
@@ -27,6 +33,13 @@ LEGAL = codec.legal_first_bytes(frozenset())
 #: Where the form of a length changes, and around it.
 SIZES = [0, 1, 2, 124, 125, 126, 127, 128, 65534, 65535, 65536, 65537]
 UNLIMITED = 1 << 62
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, autouse=True)
+def _implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `codec` stand for one implementation after the other."""
+    for name in ACCELERATED:
+        monkeypatch.setattr(codec, name, getattr(request.param, name))
 
 
 def _payload(size: int) -> bytes:
@@ -295,6 +308,7 @@ SESSION: list[tuple[int, bytes]] = [
     (0x80, b"gin"),
     (0x82, _payload(126)),
     (0x82, _payload(65535)),
+    (0x82, _payload(65536)),
     (0x81, b""),
     (0x88, b"\x03\xe8"),
 ]
@@ -321,7 +335,8 @@ def test_plain_batch_gives_messages_of_one_frame_at_once() -> None:
     frames, _ = codec.decode_frames(_session(KEY), 0, LEGAL, FROM_CLIENT, UNLIMITED, True)
     whole: list[Decoded] = list(SESSION)
     whole[0], whole[1] = "schön", b"\xff\x00"
-    whole[7], whole[8], whole[9] = _payload(126), _payload(65535), ""
+    whole[7:10] = [_payload(126), _payload(65535), _payload(65536)]
+    whole[10] = ""
     assert frames == whole
 
 
@@ -366,6 +381,9 @@ def test_batch_stops_before_a_frame_that_is_incomplete() -> None:
         frame(0x3, "x"),
         frame(PING, "x", fin=False),
         frame(TEXT, "x", key=None),
+        _head(0x82, 0x80 | 127, struct.pack("!Q", 65535), KEY, bytes(65535)),
+        _head(0x82, 0x80 | 127, struct.pack("!Q", 1 << 63), KEY, bytes(125)),
+        _head(0x82, 0x80 | 127, struct.pack("!Q", (1 << 64) - 1), KEY, bytes(125)),
         _head(0x82, 0x80 | 126, b"\x00\x7d", KEY, bytes(125)),
         _head(0x82, 0x80 | 127, struct.pack("!Q", 125), KEY, bytes(125)),
         _head(0x89, 0x80 | 126, struct.pack("!H", 126), KEY, bytes(126)),
@@ -378,12 +396,6 @@ def test_batch_stops_before_a_frame_that_is_illegal(bad: bytes) -> None:
     assert batch == ([(0x81, b"good")], len(good))
     with pytest.raises(ProtocolError):
         codec.decode_header(data, len(good), LEGAL, FROM_CLIENT)
-
-
-@pytest.mark.parametrize("size", [65536, 100_000])
-def test_batch_leaves_the_longest_form_to_others(size: int) -> None:
-    data = frame(BINARY, bytes(size))
-    assert codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, False) == ([], 0)
 
 
 @pytest.mark.row(126)
@@ -407,7 +419,7 @@ def test_batch_starts_at_its_position_and_ends_at_its_size() -> None:
         frames, position = codec.decode_frames(data, start, LEGAL, FROM_CLIENT, 9, True)
         assert frames == [b"x"] * len(frames)
         assert position - start == len(frames) * len(one)
-        assert 0 < len(frames) <= codec.BATCH
+        assert 0 < len(frames) <= pure.BATCH
         seen, start = seen + len(frames), position
     assert seen == 100
     assert codec.decode_frames(data, start, LEGAL, FROM_CLIENT, 9, True) == ([], len(data))
@@ -434,3 +446,86 @@ def test_no_bytes_make_the_codec_stumble() -> None:
                     assert frames[0] == (one[0].first_byte, one[0].payload)
             assert not frames or not outcome
             assert outcome in (0, 1002)
+
+
+# --- arguments ---
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("size", [0, 5, 2000])
+def test_octets_of_any_kind_are_masked_and_written(
+    kind: Callable[[bytes], bytes], size: int
+) -> None:
+    payload = _payload(size)
+    results = [
+        codec.mask(kind(payload), KEY),
+        codec.encode_frame(0x82, kind(payload)),
+        codec.encode_frame(first=0x82, payload=kind(payload), key=KEY),
+    ]
+    expected = [_masked(payload, KEY), frame(BINARY, payload, key=None), frame(BINARY, payload)]
+    assert results == expected
+    assert {type(result) for result in results} == {bytes}
+
+
+@pytest.mark.parametrize("start", range(9))
+def test_misaligned_octets_are_masked(start: int) -> None:
+    data = _payload(300)
+    assert codec.mask(memoryview(data)[start:], KEY) == _masked(data[start:], KEY)
+
+
+@pytest.mark.parametrize("key", [b"123", b"12345"])
+def test_masking_key_of_another_size_is_refused(key: bytes) -> None:
+    for wrong in (lambda: codec.mask(b"data", key), lambda: codec.encode_frame(1, b"data", key)):
+        with pytest.raises(ValueError, match="a masking key has four bytes"):
+            wrong()
+
+
+@pytest.mark.parametrize("first", [-1, 256])
+def test_first_byte_that_is_none_is_refused(first: int) -> None:
+    with pytest.raises(ValueError, match="range"):
+        codec.encode_frame(first, b"")
+
+
+def test_what_is_no_bytes_is_refused() -> None:
+    wrong: Any = "text"
+    for call in (
+        lambda: codec.mask(wrong, KEY),
+        lambda: codec.mask(b"data", wrong),
+        lambda: codec.encode_frame(0x81, wrong),
+        lambda: codec.encode_frame(wrong, b""),
+        lambda: codec.encode_frame(0x81, b"", wrong),
+    ):
+        with pytest.raises(TypeError):
+            call()
+
+
+# --- which one ---
+
+
+def _load(monkeypatch: pytest.MonkeyPatch, pure: str, compiled: object) -> ModuleType:
+    """Execute the module anew, as if nobody had before."""
+    monkeypatch.setenv("WS_MIDDLEWARE_PURE", pure)
+    monkeypatch.setitem(sys.modules, "ws_middleware.core._speedups", cast(ModuleType, compiled))
+    spec = importlib.util.find_spec(codec.__name__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+COMPILED = SimpleNamespace(decode_frames=1, encode_frame=2, mask=3)
+
+
+@pytest.mark.parametrize("setting", ["", "0"])
+def test_c_is_used_where_it_was_built(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    module = _load(monkeypatch, setting, COMPILED)
+    assert (module.SPEEDUPS, module.decode_frames, module.mask) == (True, 1, 3)
+
+
+@pytest.mark.parametrize(("setting", "compiled"), [("1", COMPILED), ("0", None)])
+def test_python_is_used_where_it_is_asked_for_or_all_there_is(
+    monkeypatch: pytest.MonkeyPatch, setting: str, compiled: object
+) -> None:
+    module = _load(monkeypatch, setting, compiled)
+    assert (module.SPEEDUPS, module.decode_frames) == (False, pure.decode_frames)
