@@ -15,13 +15,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Unpack
 
 from ws_middleware.aio import AsyncConnection
-from ws_middleware.client import asynchronous, blocking
+from ws_middleware.client.asynchronous import connect_async
 from ws_middleware.client.backoff import (
     Backoff,
     asked_by_close,
     asked_by_refusal,
     is_worth_retrying,
 )
+from ws_middleware.client.blocking import connect_blocking
 from ws_middleware.client.plan import ClientSettings, Plan, make_plan
 from ws_middleware.connection import Connection
 
@@ -72,7 +73,7 @@ class Reconnecting:
         backoff = self._backoff()
         while not self._stopped.is_set():
             try:
-                connection = blocking.connect_as_planned(self._plan)
+                connection = connect_blocking(self._plan)
             except Exception as error:
                 delay = self._after_failure(backoff, error)
             else:
@@ -90,7 +91,7 @@ class Reconnecting:
         try:
             while not self._stopped.is_set():
                 try:
-                    connection = await asynchronous.connect_as_planned(self._plan)
+                    connection = await connect_async(self._plan)
                 except Exception as error:
                     delay = self._after_failure(backoff, error)
                 else:
