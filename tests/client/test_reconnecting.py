@@ -126,7 +126,6 @@ def _read_asynchronous(connections: Reconnecting, wanted: int) -> list[Data]:
         async for connection in connections:
             messages += [message async for message in connection]
             if len(messages) == wanted:
-                await connection.close()
                 return messages
         return messages
 

@@ -52,7 +52,7 @@ def reconnecting(
 
 
 class Reconnecting:
-    """Be connections, one after the other; a connection that is still open is closed then."""
+    """Be connections, one after the other; each is closed behind its turn, and with the loop."""
 
     def __init__(self, plan: Plan, min_delay: float, max_delay: float, stable_after: float) -> None:
         self._plan = plan
@@ -78,8 +78,10 @@ class Reconnecting:
                 delay = self._after_failure(backoff, error)
             else:
                 opened_at = time.monotonic()
-                yield connection
-                connection.close()
+                try:
+                    yield connection
+                finally:  # also where the loop is left
+                    connection.close()
                 delay = self._after_end(backoff, connection, opened_at)
             self._stopped.wait(delay)
 
@@ -96,8 +98,10 @@ class Reconnecting:
                     delay = self._after_failure(backoff, error)
                 else:
                     opened_at = time.monotonic()
-                    yield connection
-                    await connection.close()
+                    try:
+                        yield connection
+                    finally:
+                        await connection.close()
                     delay = self._after_end(backoff, connection, opened_at)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
