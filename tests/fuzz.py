@@ -56,7 +56,8 @@ def agree(data: bytes) -> None:
     legal = EVERYTHING if choice & 1 else LEGAL
     masked = pure.MASKED if choice & 2 else 0
     limit = sys.maxsize + 1 if choice & 4 else limit
-    compare("decode_frames", data, position, legal, masked, limit, bool(choice & 8))
+    compare("decode_frames", data, position, legal, masked, limit, choice >> 4)
+    compare("decode_messages", data, position, masked, limit, choice >> 4)
     octets = memoryview(data)[position:]
     compare("mask", octets, data[: 3 + bool(choice & 240)])
     compare("encode_frame", choice, octets, data[: choice >> 4])

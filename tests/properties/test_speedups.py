@@ -22,14 +22,15 @@ TABLES = st.sampled_from([fuzz.LEGAL, fuzz.EVERYTHING])
 LIMITS = st.sampled_from([0, 3, 125, 65535, sys.maxsize, sys.maxsize + 1, 1 << 64])
 
 
-@given(sessions(), TABLES, st.sampled_from([0x80, 0]), LIMITS, st.booleans(), st.integers(0, 3))
-@example(bytes.fromhex("82ff7fffffffffffffff00000000"), fuzz.LEGAL, 0x80, 1 << 64, True, 0)
-@example(bytes.fromhex("82ffffffffffffffffff00000000"), fuzz.LEGAL, 0x80, 1 << 64, True, 0)
-@example(bytes.fromhex("8184000000006eedefff"), fuzz.LEGAL, 0x80, 9, True, 0)
+@given(sessions(), TABLES, st.sampled_from([0x80, 0]), LIMITS, st.integers(0, 3), st.integers(0, 9))
+@example(bytes.fromhex("82ff7fffffffffffffff00000000"), fuzz.LEGAL, 0x80, 1 << 64, 0, 9)
+@example(bytes.fromhex("82ffffffffffffffffff00000000"), fuzz.LEGAL, 0x80, 1 << 64, 0, 9)
+@example(bytes.fromhex("8184000000006eedefff"), fuzz.LEGAL, 0x80, 9, 0, 9)
 def test_frames_are_decoded_alike(
-    data: bytes, legal: bytes, masked: int, limit: int, plain: bool, position: int
+    data: bytes, legal: bytes, masked: int, limit: int, position: int, count: int
 ) -> None:
-    fuzz.compare("decode_frames", data, position, legal, masked, limit, plain)
+    fuzz.compare("decode_frames", data, position, legal, masked, limit, count)
+    fuzz.compare("decode_messages", data, position, masked, limit, count)
 
 
 @given(st.text(max_size=40).map(str.encode), st.binary(max_size=6), keys, st.integers(0, 5))
@@ -37,11 +38,11 @@ def test_text_is_decoded_alike(text: bytes, junk: bytes, key: bytes, cut: int) -
     data = b"".join(
         pure.encode_frame(0x81, payload, key) for payload in (text, text[:-cut], text + junk)
     )
-    fuzz.compare("decode_frames", data, 0, fuzz.LEGAL, 0x80, 1 << 20, True)
+    fuzz.compare("decode_messages", data, 0, 0x80, 1 << 20, 9)
 
 
-@given(st.integers(-1, 256), payloads, st.one_of(keys, st.binary(max_size=6)))
-def test_frames_are_encoded_alike(first: int, payload: bytes, key: bytes) -> None:
+@given(st.integers(-1, 256), st.one_of(payloads, st.text()), st.one_of(keys, st.binary(max_size=6)))
+def test_frames_are_encoded_alike(first: int, payload: bytes | str, key: bytes) -> None:
     fuzz.compare("encode_frame", first, payload, key)
 
 
@@ -74,18 +75,23 @@ SESSION = b"".join(
     ]
 )
 CALLS = [
-    lambda module: module.decode_frames(SESSION + BAD_TEXT, 0, fuzz.LEGAL, 0x80, 1 << 20, True),
-    lambda module: module.decode_frames(SESSION + BAD_TEXT, 0, fuzz.LEGAL, 0x80, 1 << 20, False),
+    lambda module: module.decode_frames(SESSION + BAD_TEXT, 0, fuzz.LEGAL, 0x80, 1 << 20, 9),
+    lambda module: module.decode_messages(SESSION, 0, 0x80, 1 << 20, 9),
+    lambda module: module.decode_messages(BAD_TEXT, 0, 0x80, 1 << 20, 9),
+    lambda module: module.decode_messages("text", 0, 0x80, 1 << 20, 9),
+    lambda module: module.decode_messages(SESSION, 0),
     lambda module: module.encode_frame(0x81, bytearray(1000), b"1234"),
     lambda module: module.encode_frame(payload=b"x", first=0x81),
     lambda module: module.mask(bytearray(1000), b"1234"),
     lambda module: module.mask(bytearray(1000), b"123"),
     lambda module: module.mask(bytearray(1000), "text"),
-    lambda module: module.encode_frame(0x81, "text"),
+    lambda module: module.encode_frame(0x81, "text" * 99),
+    lambda module: module.encode_frame(0x81, "é" * 999),
+    lambda module: module.encode_frame(0x81, "\ud800"),
     lambda module: module.encode_frame(0x81, b"text", b"123"),
-    lambda module: module.decode_frames("text", 0, fuzz.LEGAL, 0x80, 1 << 20, False),
-    lambda module: module.decode_frames(SESSION, -1, fuzz.LEGAL, 0x80, 1 << 20, False),
-    lambda module: module.decode_frames(SESSION, 0, b"short", 0x80, 1 << 20, False),
+    lambda module: module.decode_frames("text", 0, fuzz.LEGAL, 0x80, 1 << 20, 9),
+    lambda module: module.decode_frames(SESSION, -1, fuzz.LEGAL, 0x80, 1 << 20, 9),
+    lambda module: module.decode_frames(SESSION, 0, b"short", 0x80, 1 << 20, 9),
     lambda module: module.decode_frames(SESSION, 0),
     lambda module: module.mask(b"", b"1234", b""),
     lambda module: module.mask(b"", other=b"1234"),

@@ -23,8 +23,6 @@
 
 #define KEY_SIZE 4
 #define LONGEST_HEADER 14
-/* How many frames one call decodes at the most. */
-#define BATCH 16
 
 typedef unsigned char octet;
 
@@ -156,15 +154,24 @@ mask(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwname
     return masked;
 }
 
-/* --- decode_frames --- */
+/* --- decode_messages and decode_frames --- */
 
-/* What stands before a payload, and where the frame ends. */
 typedef struct {
     octet first;
     const octet *key;
     const octet *payload;
     Py_ssize_t length;
 } Frame;
+
+/* What the bytes are read with: the arguments that both functions have. */
+typedef struct {
+    const octet *data;
+    Py_ssize_t size;
+    Py_ssize_t position;
+    int masked;
+    Py_ssize_t limit;
+    Py_ssize_t count;
+} Input;
 
 static uint64_t
 read_number(const octet *data, int size)
@@ -176,17 +183,22 @@ read_number(const octet *data, int size)
     return number;
 }
 
-/* Find the frame at the beginning of `data`; 0 where it is incomplete, illegal or too long. */
+/* Find the next frame; 0 where it is incomplete, or its second byte or its length illegal. */
 static int
-find_frame(const octet *data, Py_ssize_t left, const octet *legal, int masked, Py_ssize_t limit,
-           Frame *frame)
+find_frame(const Input *input, Frame *frame)
 {
-    if (left < 2 || !legal[data[0]] || (data[1] & MASKED) != masked) {
+    Py_ssize_t left = input->size - input->position;
+    if (left < 2) {
         return 0;
     }
-    int is_control = data[0] & CONTROL_BIT;
-    uint64_t length = data[1] & LENGTH_BITS;
-    const octet *at = data + 2;
+    const octet *at = input->data + input->position;
+    if ((at[1] & MASKED) != input->masked) {
+        return 0;
+    }
+    frame->first = at[0];
+    int is_control = at[0] & CONTROL_BIT;
+    uint64_t length = at[1] & LENGTH_BITS;
+    at += 2;
     left -= 2;
     if (length >= LENGTH_16) {
         int size = length == LENGTH_16 ? 2 : 8;
@@ -202,7 +214,7 @@ find_frame(const octet *data, Py_ssize_t left, const octet *legal, int masked, P
         left -= size;
     }
     frame->key = NO_MASK;
-    if (masked) {
+    if (input->masked) {
         if (left < KEY_SIZE) {
             return 0;
         }
@@ -210,13 +222,12 @@ find_frame(const octet *data, Py_ssize_t left, const octet *legal, int masked, P
         at += KEY_SIZE;
         left -= KEY_SIZE;
     }
-    if (length > (uint64_t)left || (!is_control && (Py_ssize_t)length > limit)) {
+    if (length > (uint64_t)left) {
         return 0;
     }
-    frame->first = data[0];
     frame->payload = at;
     frame->length = (Py_ssize_t)length;
-    return 1;
+    return is_control || frame->length <= input->limit;
 }
 
 static PyObject *
@@ -229,13 +240,7 @@ make_bytes(const Frame *frame)
     return payload;
 }
 
-static PyObject *
-make_pair(octet first, PyObject *payload)
-{
-    return payload == NULL ? NULL : Py_BuildValue("(BN)", first, payload);
-}
-
-/* Make the str of a text message, at once where it is ASCII; what is not UTF-8 stays a frame. */
+/* Make the str of a text message, at once where it is ASCII; UnicodeDecodeError for no UTF-8. */
 static PyObject *
 make_text(const Frame *frame)
 {
@@ -248,70 +253,118 @@ make_text(const Frame *frame)
         return text;
     }
     PyObject *decoded = PyUnicode_DecodeUTF8((const char *)octets, frame->length, "strict");
-    if (decoded == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
-        PyErr_Clear();
-        decoded = make_pair(
-            frame->first, PyBytes_FromStringAndSize((const char *)octets, frame->length));
-    }
     Py_DECREF(text);
     return decoded;
 }
 
-static PyObject *
-make_decoded(const Frame *frame, int plain)
+static int
+take_input(PyObject *const *args, PyObject *data, PyObject *position, Input *input)
 {
-    if (plain && frame->first == WHOLE_TEXT) {
-        return make_text(frame);
+    input->data = take_bytes(data, &input->size);
+    if (input->data == NULL) {
+        return -1;
     }
-    PyObject *payload = make_bytes(frame);
-    if (plain && frame->first == WHOLE_BINARY) {
-        return payload;
+    input->position = PyLong_AsSsize_t(position);
+    input->masked = (int)PyLong_AsLong(args[0]);
+    input->limit = PyNumber_AsSsize_t(args[1], NULL); /* what is more, is no limit */
+    input->count = PyNumber_AsSsize_t(args[2], NULL);
+    if (PyErr_Occurred()) {
+        return -1;
     }
-    return make_pair(frame->first, payload);
+    if (input->position < 0) {
+        PyErr_SetString(PyExc_ValueError, "the position is negative");
+        return -1;
+    }
+    return 0;
+}
+
+/* Append what was made of a frame, and step behind it. */
+static int
+append(PyObject *list, PyObject *made, const Frame *frame, Input *input)
+{
+    if (made == NULL) {
+        return -1;
+    }
+    int status = PyList_Append(list, made);
+    Py_DECREF(made);
+    input->position = frame->payload + frame->length - input->data;
+    return status;
+}
+
+static PyObject *
+finish(PyObject *list, int status, const Input *input)
+{
+    if (status < 0) {
+        Py_XDECREF(list);
+        return NULL;
+    }
+    return Py_BuildValue("(Nn)", list, input->position);
+}
+
+PyDoc_STRVAR(decode_messages_doc,
+             "decode_messages(data, position, masked, limit, count)\n--\n\n"
+             "Decode messages of one frame from `position` on, see `core.pure`.");
+
+static PyObject *
+decode_messages(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Input input;
+    Frame frame;
+    if (nargs != 5) {
+        return PyErr_Format(PyExc_TypeError, "5 arguments are taken, not %zd", nargs);
+    }
+    if (take_input(args + 2, args[0], args[1], &input) < 0) {
+        return NULL;
+    }
+    PyObject *messages = PyList_New(0);
+    int status = messages == NULL ? -1 : 0;
+    while (status == 0 && PyList_Size(messages) < input.count && find_frame(&input, &frame)) {
+        if (frame.first == WHOLE_BINARY) {
+            status = append(messages, make_bytes(&frame), &frame, &input);
+        } else if (frame.first == WHOLE_TEXT) {
+            status = append(messages, make_text(&frame), &frame, &input);
+        } else {
+            break;
+        }
+    }
+    if (status < 0 && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        PyErr_Clear(); /* an error in its turn */
+        status = 0;
+    }
+    return finish(messages, status, &input);
 }
 
 PyDoc_STRVAR(decode_frames_doc,
-             "decode_frames(data, position, legal, masked, limit, plain)\n--\n\n"
-             "Decode a batch of whole, legal frames from `position` on, see `core.pure`.");
+             "decode_frames(data, position, legal, masked, limit, count)\n--\n\n"
+             "Decode whole, legal frames from `position` on, see `core.pure`.");
 
 static PyObject *
 decode_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
+    Input input;
+    Frame frame;
+    Py_ssize_t table_size;
     if (nargs != 6) {
-        PyErr_Format(PyExc_TypeError, "decode_frames takes 6 arguments, not %zd", nargs);
+        return PyErr_Format(PyExc_TypeError, "6 arguments are taken, not %zd", nargs);
+    }
+    const octet *legal = take_bytes(args[2], &table_size);
+    if (legal == NULL || take_input(args + 3, args[0], args[1], &input) < 0) {
         return NULL;
     }
-    Py_ssize_t size, table_size;
-    const octet *data = take_bytes(args[0], &size);
-    const octet *legal = data == NULL ? NULL : take_bytes(args[2], &table_size);
-    if (legal == NULL) {
-        return NULL;
-    }
-    Py_ssize_t position = PyLong_AsSsize_t(args[1]);
-    long masked = PyLong_AsLong(args[3]);
-    Py_ssize_t limit = PyNumber_AsSsize_t(args[4], NULL); /* what is more, is no limit */
-    int plain = PyObject_IsTrue(args[5]);
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    if (position < 0 || table_size != 256) {
-        PyErr_SetString(PyExc_ValueError, "the position is negative, or the table not 256 bytes");
+    if (table_size != 256) {
+        PyErr_SetString(PyExc_ValueError, "the table of first bytes has 256 entries");
         return NULL;
     }
     PyObject *frames = PyList_New(0);
-    Frame frame;
-    for (int count = 0; frames != NULL && count < BATCH && position < size; count++) {
-        if (!find_frame(data + position, size - position, legal, (int)masked, limit, &frame)) {
-            break;
-        }
-        PyObject *decoded = make_decoded(&frame, plain);
-        if (decoded == NULL || PyList_Append(frames, decoded) < 0) {
-            Py_CLEAR(frames);
-        }
-        Py_XDECREF(decoded);
-        position = frame.payload + frame.length - data;
+    int status = frames == NULL ? -1 : 0;
+    while (status == 0 && PyList_Size(frames) < input.count && find_frame(&input, &frame) &&
+           legal[frame.first]) {
+        PyObject *payload = make_bytes(&frame);
+        PyObject *pair =
+            payload == NULL ? NULL : Py_BuildValue("(BN)", frame.first, payload);
+        status = append(frames, pair, &frame, &input);
     }
-    return frames == NULL ? NULL : Py_BuildValue("(Nn)", frames, position);
+    return finish(frames, status, &input);
 }
 
 /* --- encode_frame --- */
@@ -334,28 +387,60 @@ write_header(octet *header, octet first, Py_ssize_t length, int masked)
 }
 
 static PyObject *
-make_frame(octet first, const Py_buffer *payload, const octet *key)
+make_frame(octet first, const octet *payload, Py_ssize_t length, const octet *key)
 {
     octet header[LONGEST_HEADER];
-    Py_ssize_t size = write_header(header, first, payload->len, key == NULL ? 0 : MASKED);
+    Py_ssize_t size = write_header(header, first, length, key == NULL ? 0 : MASKED);
     if (key != NULL) {
         memcpy(header + size, key, KEY_SIZE);
         size += KEY_SIZE;
     }
-    if (payload->len > PY_SSIZE_T_MAX - size) {
+    if (length > PY_SSIZE_T_MAX - size) {
         return PyErr_NoMemory();
     }
-    PyObject *frame = PyBytes_FromStringAndSize(NULL, size + payload->len);
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, size + length);
     if (frame == NULL) {
         return NULL;
     }
     octet *at = (octet *)PyBytes_AsString(frame);
     memcpy(at, header, size);
     if (key != NULL) {
-        apply_mask(at + size, payload->buf, payload->len, key);
-    } else if (payload->len > 0) {
-        memcpy(at + size, payload->buf, payload->len);
+        apply_mask(at + size, payload, length, key);
+    } else if (length > 0) {
+        memcpy(at + size, payload, length);
     }
+    return frame;
+}
+
+/* Take the payload of text as str, too. */
+static PyObject *
+make_frame_of(octet first, PyObject *payload, const octet *key)
+{
+    PyObject *frame;
+#if PY_VERSION_HEX < 0x030C0000
+    if (PyUnicode_Check(payload) && PyUnicode_READY(payload) < 0) {
+        return NULL;
+    }
+#endif
+    if (PyUnicode_Check(payload) && PyUnicode_MAX_CHAR_VALUE(payload) < 128) {
+        Py_ssize_t length = PyUnicode_GET_LENGTH(payload); /* ASCII is UTF-8 as it stands */
+        return make_frame(first, PyUnicode_DATA(payload), length, key);
+    }
+    if (PyUnicode_Check(payload)) {
+        PyObject *encoded = PyUnicode_AsUTF8String(payload);
+        if (encoded == NULL) {
+            return NULL;
+        }
+        frame = make_frame_of(first, encoded, key);
+        Py_DECREF(encoded);
+        return frame;
+    }
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    frame = make_frame(first, buffer.buf, buffer.len, key);
+    PyBuffer_Release(&buffer);
     return frame;
 }
 
@@ -380,18 +465,18 @@ encode_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject
         return NULL;
     }
     int masked = values[2] == NULL ? 0 : PyObject_IsTrue(values[2]);
-    Py_buffer payload, key;
-    if (masked < 0 || PyObject_GetBuffer(values[1], &payload, PyBUF_SIMPLE) < 0) {
+    if (masked < 0) {
         return NULL;
     }
-    PyObject *frame = NULL;
     if (!masked) {
-        frame = make_frame((octet)first, &payload, NULL);
-    } else if (take_key(values[2], &key) == 0) {
-        frame = make_frame((octet)first, &payload, key.buf);
-        PyBuffer_Release(&key);
+        return make_frame_of((octet)first, values[1], NULL);
     }
-    PyBuffer_Release(&payload);
+    Py_buffer key;
+    if (take_key(values[2], &key) < 0) {
+        return NULL;
+    }
+    PyObject *frame = make_frame_of((octet)first, values[1], key.buf);
+    PyBuffer_Release(&key);
     return frame;
 }
 
@@ -399,6 +484,8 @@ encode_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject
 
 static PyMethodDef methods[] = {
     {"mask", (PyCFunction)(void (*)(void))mask, METH_FASTCALL | METH_KEYWORDS, mask_doc},
+    {"decode_messages", (PyCFunction)(void (*)(void))decode_messages, METH_FASTCALL,
+     decode_messages_doc},
     {"decode_frames", (PyCFunction)(void (*)(void))decode_frames, METH_FASTCALL,
      decode_frames_doc},
     {"encode_frame", (PyCFunction)(void (*)(void))encode_frame, METH_FASTCALL | METH_KEYWORDS,

@@ -13,10 +13,10 @@ from ws_middleware.core.pure import (
     MASKED,
     WHOLE_BINARY,
     WHOLE_TEXT,
-    Decoded,
     Header,
     decode_frames,
     decode_header,
+    decode_messages,
     encode_frame,
     legal_first_bytes,
     mask,
@@ -27,11 +27,11 @@ __all__ = [
     "SPEEDUPS",
     "WHOLE_BINARY",
     "WHOLE_TEXT",
-    "Decoded",
     "Header",
     "decode_frame",
     "decode_frames",
     "decode_header",
+    "decode_messages",
     "encode_frame",
     "legal_first_bytes",
     "mask",
@@ -44,7 +44,12 @@ SPEEDUPS: bool = False
 
 if os.environ.get("WS_MIDDLEWARE_PURE", "0") in ("", "0"):
     try:
-        from ws_middleware.core._speedups import decode_frames, encode_frame, mask
+        from ws_middleware.core._speedups import (
+            decode_frames,
+            decode_messages,
+            encode_frame,
+            mask,
+        )
     except ImportError:  # there was no compiler
         pass
     else:

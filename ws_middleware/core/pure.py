@@ -19,20 +19,14 @@ from ws_middleware.core.frames import (
 from ws_middleware.errors import ProtocolError
 
 __all__ = [
-    "Decoded",
     "Header",
     "decode_frames",
     "decode_header",
+    "decode_messages",
     "encode_frame",
     "legal_first_bytes",
     "mask",
 ]
-
-#: What a frame holds: its first byte and payload, or a whole message.
-Decoded = tuple[int, bytes] | str | bytes
-
-#: How many frames one call decodes at the most.
-BATCH = 16
 
 WHOLE_TEXT = FIN | Opcode.TEXT
 WHOLE_BINARY = FIN | Opcode.BINARY
@@ -156,61 +150,100 @@ def _check_length(length: int, minimum: int) -> None:
         raise ProtocolError("64-bit length with its top bit set (RFC 6455 §5.2)")
 
 
-def decode_frames(
-    data: bytes, position: int, legal: bytes, masked: int, limit: int, plain: bool
-) -> tuple[list[Decoded], int]:
-    """Decode a batch of whole, legal frames from `position` on, data of up to `limit` bytes.
+def decode_messages(
+    data: bytes, position: int, masked: int, limit: int, count: int
+) -> tuple[list[str | bytes], int]:
+    """Decode up to `count` messages of one frame from `position` on, each of up to `limit` bytes.
 
-    Returns what they hold and the position behind the last of them: (first byte, unmasked
-    payload), or, where `plain` allows it, at once the str or bytes of a message of one frame.
-    It stops without a word before a frame that is incomplete, illegal or too long:
-    `decode_header` says which.
+    Returns them and the position behind the last of them. It stops without a word before
+    anything else: `decode_frames` reads the frame there, where it is whole and legal.
     """
-    frames: list[Decoded] = []
-    end = len(data)
-    key_size = KEY_SIZE if masked else 0
-    while position + 2 <= end and len(frames) < BATCH:
-        first = data[position]
-        length = data[position + 1]
-        start = position + 2
-        if not legal[first] or length & MASKED != masked:
+    messages: list[str | bytes] = []
+    while len(messages) < count:
+        start, stop = _find_payload(data, position, masked)
+        if stop == 0 or stop - start > limit:
             break
-        length &= LENGTH_BITS
-        if length >= LENGTH_16:
-            size, minimum = (2, LENGTH_16) if length == LENGTH_16 else (8, 65536)
-            start += size
-            if first & CONTROL_BIT or start > end:
-                break
-            length = _from_bytes(data[start - size : start], "big")
-            if length < minimum:
-                break
-        start += key_size
-        stop = start + length
-        if stop > end or (length > limit and not first & CONTROL_BIT):
+        first = data[position]
+        if first not in (WHOLE_TEXT, WHOLE_BINARY):
             break
         payload = data[start:stop]
         if masked:
-            payload = mask(payload, data[start - 4 : start])
-        frames.append(_message_of(first, payload) if plain else (first, payload))
+            payload = mask(payload, data[start - KEY_SIZE : start])
+        if first == WHOLE_BINARY:
+            messages.append(payload)
+        else:
+            try:
+                messages.append(payload.decode())
+            except UnicodeDecodeError:
+                break
+        position = stop
+    return messages, position
+
+
+def decode_frames(
+    data: bytes, position: int, legal: bytes, masked: int, limit: int, count: int
+) -> tuple[list[tuple[int, bytes]], int]:
+    """Decode up to `count` whole, legal frames from `position` on, data of up to `limit` bytes.
+
+    Returns the first byte and the unmasked payload of each, and the position behind the last
+    of them. It stops without a word before a frame that is incomplete, illegal or too long:
+    `decode_header` says which.
+    """
+    frames: list[tuple[int, bytes]] = []
+    while len(frames) < count:
+        start, stop = _find_payload(data, position, masked)
+        if stop == 0:
+            break
+        first = data[position]
+        if not legal[first] or (stop - start > limit and not first & CONTROL_BIT):
+            break
+        payload = data[start:stop]
+        if masked:
+            payload = mask(payload, data[start - KEY_SIZE : start])
+        frames.append((first, payload))
         position = stop
     return frames, position
 
 
-def _message_of(first: int, payload: bytes) -> Decoded:
-    if first == WHOLE_TEXT:
-        try:
-            return payload.decode()
-        except UnicodeDecodeError:
-            return first, payload  # an error in its turn
-    return payload if first == WHOLE_BINARY else (first, payload)
+def _find_payload(data: bytes, position: int, masked: int) -> tuple[int, int]:
+    """Tell where the payload of the frame at `position` begins and ends.
+
+    (0, 0) stands for a frame that is incomplete, or whose second byte or length is illegal.
+    """
+    end = len(data)
+    start = position + 2
+    if start > end:
+        return 0, 0
+    length = data[position + 1]
+    if length & MASKED != masked:
+        return 0, 0
+    length &= LENGTH_BITS
+    if length >= LENGTH_16:
+        size, minimum = (2, LENGTH_16) if length == LENGTH_16 else (8, 65536)
+        start += size
+        if data[position] & CONTROL_BIT or start > end:
+            return 0, 0
+        length = _from_bytes(data[start - size : start], "big")
+        if length < minimum:
+            return 0, 0
+    if masked:
+        start += KEY_SIZE
+    stop = start + length
+    return (start, stop) if stop <= end else (0, 0)
 
 
-def encode_frame(first: int, payload: bytes | bytearray | memoryview, key: bytes = b"") -> bytes:
+def encode_frame(
+    first: int, payload: str | bytes | bytearray | memoryview, key: bytes = b""
+) -> bytes:
     """Write one frame with the length in its shortest form, masked when `key` is given.
 
-    >>> encode_frame(0x81, b"hi")
+    The payload of text may be given as str.
+
+    >>> encode_frame(0x81, "hi")
     b'\\x81\\x02hi'
     """
+    if isinstance(payload, str):
+        payload = payload.encode()
     length = len(payload)
     masked = MASKED if key else 0
     if length < LENGTH_16:
