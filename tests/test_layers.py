@@ -39,7 +39,7 @@ LAYERS = {
         asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
-        client.asynchronous client
+        client.asynchronous client.backoff client.reconnecting client
     """,
     "surface": """
         mounts __init__
