@@ -24,8 +24,8 @@ LAYERS = {
     "connections": "request info logs connection socket_connection aio broadcast bridge",
     "routes": "handlers routing upgrade",
     "mounts": """
-        wsgi.types wsgi.environ wsgi.hijack wsgi.servers wsgi.threads wsgi.parking wsgi.endings
-        wsgi.relay wsgi.serving wsgi.middleware wsgi
+        wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.endings wsgi.uwsgi
+        wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         asgi asgi.types asgi.head asgi.lingering asgi.session asgi.uvicorn asgi.guard
         asgi.middleware
         server

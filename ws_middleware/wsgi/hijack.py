@@ -17,7 +17,7 @@ from ws_middleware.native import make_socket
 from ws_middleware.waiting import waiting_for
 from ws_middleware.wsgi.types import Environ, StartResponse
 
-__all__ = ["Hijacker", "Taken", "can_park", "read_ahead", "swap"]
+__all__ = ["Hijacker", "Taken", "can_park", "duplicate", "read_ahead", "swap"]
 
 
 #: `select` knows no descriptor from here on (FD_SETSIZE).
@@ -25,14 +25,18 @@ SELECT_LIMIT = 1024
 
 
 class Taken(NamedTuple):
-    """Hold a server's socket, and the bytes that were read behind the request."""
+    """Hold a server's socket, and the bytes that were read behind the request.
+
+    A `borrowed` socket is the server's, which closes it behind the call.
+    """
 
     sock: socket.socket
     leftover: bytes
+    borrowed: bool = True
 
     def parked(self) -> Taken:
         """Take the connection out of the server's hands altogether."""
-        return self._replace(sock=swap(self.sock))
+        return self._replace(sock=swap(self.sock), borrowed=False) if self.borrowed else self
 
 
 class Hijacker(abc.ABC):
@@ -71,7 +75,7 @@ def swap(sock: socket.socket) -> socket.socket:
     gone, what it reads has ended.
     """
     number = sock.fileno()
-    living: socket.socket = make_socket(_duplicate(number))
+    living: socket.socket = make_socket(duplicate(number))
     dead, other = socket.socketpair()
     other.close()
     dead.setblocking(os.get_blocking(number))
@@ -80,7 +84,7 @@ def swap(sock: socket.socket) -> socket.socket:
     return living
 
 
-def _duplicate(number: int) -> int:
+def duplicate(number: int) -> int:
     """Duplicate a descriptor, out of the way of servers that wait in `select`."""
     import fcntl  # not on Windows, where nothing is parked
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import io
+import signal
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from ws_middleware.errors import HandshakeError
+from ws_middleware.wsgi.endings import watch_signal
 from ws_middleware.wsgi.hijack import Hijacker, Taken, read_ahead
 from ws_middleware.wsgi.types import Environ, StartResponse
+from ws_middleware.wsgi.uwsgi import UWSGI
 
 __all__ = ["HIJACKERS", "find_hijacker"]
 
@@ -87,7 +90,8 @@ class Eventlet(Hijacker):
         stream = environ["eventlet.input"]
         sock = stream.get_socket()
         leftover = read_ahead(stream.rfile, sock)
-        if "eventlet.set_idle" in environ:
+        # When interrupted it waits for its requests, who are told then; it cuts idle ones off.
+        if not watch_signal(signal.SIGINT) and "eventlet.set_idle" in environ:
             environ["eventlet.set_idle"]()
         return Taken(sock, leftover)
 
@@ -177,6 +181,7 @@ HIJACKERS: Sequence[Hijacker] = (
     Gunicorn(),
     Eventlet(),
     Waitress(),
+    UWSGI(),
     Cheroot(),
     Buffered(),
 )

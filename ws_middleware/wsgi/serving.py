@@ -47,18 +47,18 @@ class Serving:
             return
         ours, theirs = socket.socketpair()
         parking().start(replace(self, taken=self.taken._replace(sock=ours))._on_loop)
-        relay(Stream(self.taken.sock, borrowed=True), Stream(theirs))
+        relay(self._stream, Stream(theirs))
 
     async def _on_loop(self) -> None:
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(lambda: _Arrival(self), self.taken.sock)
 
-    def in_thread(self, *, borrowed: bool = False) -> None:
+    def in_thread(self) -> None:
         """Serve in the calling thread or greenlet, from the 101 to the end of the handler."""
         now = time.monotonic()
         driver = SocketDriver(
             self.make_endpoint(now),
-            Stream(self.taken.sock, borrowed=borrowed),
+            self._stream,
             self.route.options,
             preface=self.response,
             leftover=self.taken.leftover,
@@ -69,6 +69,10 @@ class Serving:
             run_blocking(self.route.handler, connection, self.request.path_params)
         finally:
             _end(connection, time.monotonic() - now)
+
+    @property
+    def _stream(self) -> Stream:
+        return Stream(self.taken.sock, borrowed=self.taken.borrowed)
 
     @property
     def response(self) -> bytes:
