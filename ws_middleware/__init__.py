@@ -2,8 +2,9 @@
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.broadcast import broadcast
+from ws_middleware.client import ClientSettings, Credentials, Password, Token, aconnect, connect
 from ws_middleware.connection import Connection
-from ws_middleware.core.codec import decode_frame, encode_frame, legal_first_bytes
+from ws_middleware.core.codec import SPEEDUPS, decode_frame, encode_frame, legal_first_bytes
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import ActiveExtension, Extension
 from ws_middleware.core.frames import Close, CloseCode, Frame, Opcode
@@ -12,8 +13,11 @@ from ws_middleware.errors import (
     ConcurrencyError,
     ConnectionClosed,
     HandshakeError,
+    HandshakeRefused,
     ProtocolError,
+    ProxyError,
     UnexpectedMessageError,
+    UnsupportedError,
     WebSocketError,
 )
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
@@ -25,37 +29,47 @@ from ws_middleware.server import Server
 from ws_middleware.version import VERSION as __version__
 
 __all__ = [
+    "SPEEDUPS",
     "ActiveExtension",
     "AsyncConnection",
     "BinaryMessage",
+    "ClientSettings",
     "Close",
     "CloseCode",
     "ConcurrencyError",
     "Connection",
     "ConnectionClosed",
+    "Credentials",
     "DeflateFrame",
     "Endpoint",
     "Extension",
     "Frame",
     "Handler",
     "HandshakeError",
+    "HandshakeRefused",
     "Message",
     "Opcode",
     "Options",
+    "Password",
     "PermessageDeflate",
     "Ping",
     "Pong",
     "ProtocolError",
+    "ProxyError",
     "Request",
     "Server",
     "State",
     "TextMessage",
+    "Token",
     "UnexpectedMessageError",
+    "UnsupportedError",
     "WebSocketError",
     "WebSockets",
     "XWebkitDeflateFrame",
     "__version__",
+    "aconnect",
     "broadcast",
+    "connect",
     "decode_frame",
     "encode_frame",
     "fragment",

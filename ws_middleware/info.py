@@ -10,6 +10,7 @@ from typing import Any
 
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import Agreement
+from ws_middleware.core.handshake import ResponseHead
 from ws_middleware.request import Address, Request
 
 __all__ = ["ConnectionInfo"]
@@ -18,7 +19,7 @@ __all__ = ["ConnectionInfo"]
 class ConnectionInfo:
     """Tell about one connection."""
 
-    __slots__ = ("_endpoint", "agreements", "identity", "request", "subprotocol")
+    __slots__ = ("_endpoint", "agreements", "identity", "request", "response", "subprotocol")
 
     def __init__(
         self,
@@ -31,6 +32,8 @@ class ConnectionInfo:
         self._endpoint = endpoint
         #: The request that opened the connection.
         self.request: Request = request
+        #: The head of the response that opened the connection; None for servers.
+        self.response: ResponseHead | None = None
         #: The subprotocol agreed on, None for none (RFC 6455 §1.9).
         self.subprotocol: str | None = subprotocol
         #: The extensions agreed on, in the order of their application.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
@@ -28,13 +28,16 @@ class WebSockets(Router):
     def __init__(self, **options: Any) -> None:
         super().__init__(Options(**options))
 
-    def asgi(self, app: ASGIApp | None = None) -> ASGIMiddleware:
+    def asgi(
+        self, app: ASGIApp | None = None, *, install: Literal["auto"] | bool = "auto"
+    ) -> ASGIMiddleware:
         """Mount on an ASGI app, or be one: other paths are then 404.
 
-        The server has to speak our protocol class: `python -m ws_middleware`, or
-        `uvicorn --ws ws_middleware.asgi.uvicorn:WebSocketProtocol`.
+        Under uvicorn our protocol class is put in place when the app starts; with `install=False`
+        that is left to `--ws ws_middleware.asgi.uvicorn:WebSocketProtocol`. Other servers give
+        ASGI events, and the same handlers run over those.
         """
-        return ASGIMiddleware(self, app)
+        return ASGIMiddleware(self, app, install=install)
 
     def wsgi(self, app: WSGIApp | None = None, **settings: Any) -> WSGIMiddleware:
         """Mount on a WSGI app, or be one; `settings` are those of `WSGIMiddleware`.

@@ -2,6 +2,7 @@
 
 An upgrade at all? -> route -> RFC 6455 §4.2.1 -> host and origin -> subprotocol and
 extensions. Only then is anything taken. The first breach is the answer, as a `HandshakeError`.
+Where a foreign server has spoken the handshake itself, everything else is still decided here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ws_middleware.options import Options
 from ws_middleware.request import Request
 from ws_middleware.routing import Route, Router
 
-__all__ = ["Upgrade", "find_route", "prepare"]
+__all__ = ["Upgrade", "find_route", "prepare", "prepare_events"]
 
 
 class Upgrade(NamedTuple):
@@ -53,6 +54,15 @@ def prepare(request: Request, options: Options) -> Upgrade:
     subprotocol = choose_subprotocol(offered_subprotocols(fields), options.subprotocols)
     agreements = accept_offers(offered_extensions(fields), options.extensions)
     return Upgrade(subprotocol, agreements, upgrade_fields(key, subprotocol, agreements))
+
+
+def prepare_events(request: Request, options: Options) -> str | None:
+    """Check what a server leaves open that speaks the handshake itself; gives the subprotocol."""
+    if len(field_values(request.head.fields, "host")) > 1:
+        raise HandshakeError(400, "the Host field is there more than once")
+    check_host(request, options)
+    check_origin(request, options)
+    return choose_subprotocol(offered_subprotocols(request.head.fields), options.subprotocols)
 
 
 def check_host(request: Request, options: Options) -> None:

@@ -22,6 +22,7 @@ import pytest
 from tests.peer import Peer
 from tests.running import RunningServer, eventually, run_command
 from tests.tls import Certificate
+from ws_middleware.handlers import POOL_SIZE
 
 __all__ = [
     "KINDS",
@@ -276,8 +277,8 @@ _HARMLESS = re.compile(
 
 
 def warm_up(port: int) -> None:
-    """Let everything be made that a server makes once."""
-    for shape in SHAPES:
+    """Let everything be made that a server makes once, such as each thread of the pool."""
+    for shape in SHAPES + ["callbacks"] * POOL_SIZE:
         with Peer(port) as peer:
             peer.open(f"/{shape}").echo("warm up")
             peer.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance import DONE, is_selective, is_whole
+from tests.conformance import DONE, is_selective, is_whole, is_worker
 from tests.wsgi.kinds import KINDS, Kind, kind_of
 
 __all__ = ["COLUMNS", "render"]
@@ -101,27 +101,30 @@ class Support:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._proves: dict[str, list[tuple[str, str]]] = {}
         self._proofs: dict[tuple[str, str], bool] = {}
         self._problem = ""
         self._document = config.rootpath / DOCUMENT
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note what each test proves, and of which server."""
+        """Let each test's reports say what it proves, and of which server."""
         for item in items:
-            columns = [name for mark in item.iter_markers("support") for name in mark.args]
-            if columns:
-                self._proves[item.nodeid] = [
-                    (_server_of(item), _column_of(item, name)) for name in columns
+            for marker in item.iter_markers("support"):
+                item.user_properties += [
+                    ("support", (_server_of(item), _column_of(item, name))) for name in marker.args
                 ]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note how a test ended; one that was skipped proves nothing."""
-        for proof in self._proves.get(report.nodeid, ()):
-            self._proofs[proof] = self._proofs.get(proof, True) and report.passed
+        for name, value in report.user_properties:
+            if name == "support":
+                server, column = value
+                passed = self._proofs.get((server, column), True) and report.passed
+                self._proofs[server, column] = passed
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the page, or check it."""
+        if is_worker(self._config):
+            return
         if self._config.option.write_support:
             if session.exitstatus in DONE and self._is_complete():
                 self._document.write_text(render(self._proofs))

@@ -18,6 +18,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from ws_middleware.aio import AsyncConnection
+from ws_middleware.asgi.handover import Handover, look_behind
 from ws_middleware.asgi.head import parse_head
 from ws_middleware.asgi.lingering import LingeringClose, encode_refusal
 from ws_middleware.asgi.session import Session
@@ -114,21 +115,22 @@ class WebSocketProtocol(asyncio.Protocol):
         """Take the request's head as uvicorn rebuilt it, and what comes before the answer."""
         if not self._begun:
             self._begun = True
+            handover = look_behind(self.transport.get_protocol())
             # uvicorn sets the transport's protocol after this call: begin behind that.
-            self._loop.call_soon(self._begin_rebuilt, data)
+            self._loop.call_soon(self._begin_rebuilt, data, handover)
             return
         self._early += data
         if len(self._early) > BLOCK:
             self.transport.pause_reading()
 
-    def _begin_rebuilt(self, data: bytes) -> None:
+    def _begin_rebuilt(self, data: bytes, handover: Handover) -> None:
         try:
             head = parse_head(data)
         except HandshakeError as error:
             head = RequestHead("GET", "/", "1.1", ())
             self.begin(head, refusal=error)
         else:
-            self.begin(head)
+            self.begin(head, handover.early, refusal=handover.breach)
 
     def eof_received(self) -> None:
         """Let the transport close: nobody waits for an answer."""

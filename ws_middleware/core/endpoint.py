@@ -225,8 +225,12 @@ class Endpoint:
         self.bytes_received += len(data)
         self._received_at = now
         self._keepalive.heard(now)
-        self._receiver.feed(data)
-        self._process()
+        receiver = self._receiver
+        receiver.feed(data)
+        if not self._queue and (messages := receiver.take_messages(self._options.max_queue)):
+            self._deliver(messages)
+        if receiver.has_input:
+            self._process()
 
     def next_message(self) -> Item | None:
         """Give the next item; None while there is none, a `ConnectionClosed` at the end.
@@ -279,17 +283,24 @@ class Endpoint:
     def _process(self) -> None:
         """Handle what was fed, until it is used up or the queue is full."""
         try:
-            while len(self._queue) < self._options.max_queue:
+            while (room := self._options.max_queue - len(self._queue)) > 0:
+                if messages := self._receiver.take_messages(room):
+                    self._deliver(messages)
+                    continue
                 event = self._receiver.next_event()
                 if event is None:
                     return
                 if isinstance(event, Frame):
                     self._on_control(event)
-                elif not self._we_began:  # also what came before the end of the peer's stream
-                    self.messages_received += 1
-                    self._queue.append(event)
+                else:
+                    self._deliver([event])
         except ProtocolError as error:
             self._fail(error)
+
+    def _deliver(self, messages: Sequence[Data]) -> None:
+        if not self._we_began:  # also what came before the end of the peer's stream
+            self.messages_received += len(messages)
+            self._queue += messages
 
     def _on_control(self, frame: Frame) -> None:
         if frame.opcode == Opcode.CLOSE:

@@ -18,6 +18,7 @@ from ws_middleware.core.headers import (
     Fields,
     Parameter,
     field_values,
+    format_extension,
     is_token,
     parse_extensions,
     parse_host,
@@ -33,11 +34,13 @@ __all__ = [
     "check_request",
     "check_response",
     "choose_subprotocol",
+    "encode_connect",
     "encode_request",
     "encode_response",
     "is_attempt",
     "offered_extensions",
     "offered_subprotocols",
+    "request_fields",
     "upgrade_fields",
 ]
 
@@ -252,11 +255,38 @@ def _phrase_of(status: int) -> str:
         return ""
 
 
+def request_fields(
+    authority: str,
+    key: str,
+    subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+) -> list[tuple[str, str]]:
+    """Give the fields of a client's opening handshake (RFC 6455 §4.1)."""
+    fields = [
+        ("Host", authority),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", key),
+        ("Sec-WebSocket-Version", VERSION),
+    ]
+    if subprotocols:
+        fields.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
+    offers = [format_extension(one.name, offer) for one in extensions for offer in one.offers()]
+    if offers:
+        fields.append(("Sec-WebSocket-Extensions", ", ".join(offers)))
+    return fields
+
+
 def encode_request(target: str, fields: Iterable[tuple[str, str]]) -> bytes:
     """Write a client's opening handshake (RFC 6455 §4.1)."""
     if not target.startswith("/") or not all("!" <= character <= "~" for character in target):
         raise ValueError(f"{safe_text(target)} is not a request target")
     return _encode_head(f"GET {target} HTTP/1.1", fields)
+
+
+def encode_connect(authority: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """Ask a proxy for a tunnel to `authority`, a host and a port (RFC 9110 §9.3.6)."""
+    return _encode_head(f"CONNECT {authority} HTTP/1.1", fields)
 
 
 def _encode_head(first_line: str, fields: Iterable[tuple[str, str]]) -> bytes:

@@ -1,0 +1,1 @@
+"""Who a peer is: HTTP authentication, tickets, cookies and first messages."""

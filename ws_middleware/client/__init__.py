@@ -1,0 +1,8 @@
+"""Clients: `connect` for threads, `aconnect` for asyncio, both with the same settings."""
+
+from ws_middleware.client.asynchronous import aconnect
+from ws_middleware.client.blocking import connect
+from ws_middleware.client.credentials import Credentials, Password, Token
+from ws_middleware.client.plan import ClientSettings
+
+__all__ = ["ClientSettings", "Credentials", "Password", "Token", "aconnect", "connect"]
