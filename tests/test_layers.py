@@ -29,7 +29,7 @@ LAYERS = {
     "routes": "handlers routing upgrade",
     "mounts": """
         wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.endings wsgi.uwsgi
-        wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
+        wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         asgi asgi.types asgi.head asgi.lingering asgi.session asgi.handover asgi.uvicorn
         asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
         server

@@ -153,6 +153,7 @@ KINDS = [
         "wsgiref-threads", "bottle", "wsgiref, ThreadingMixIn", access_log="", underscore="refused"
     ),
     Kind("django", "django", "Django's runserver", access_log=""),
+    Kind("twisted", "bottle", "Twisted's WSGIResource", threads=10, underscore="taken"),
     Kind(
         "uwsgi",
         "flask",

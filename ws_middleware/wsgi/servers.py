@@ -5,20 +5,17 @@ from __future__ import annotations
 import importlib
 import io
 import signal
-import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from ws_middleware.errors import HandshakeError
 from ws_middleware.wsgi.endings import watch_signal
-from ws_middleware.wsgi.hijack import Hijacker, Taken, read_ahead
+from ws_middleware.wsgi.hijack import Hijacker, Taken, ask_thread, read_ahead
+from ws_middleware.wsgi.twisted import Twisted
 from ws_middleware.wsgi.types import Environ, StartResponse
 from ws_middleware.wsgi.uwsgi import UWSGI
 
 __all__ = ["HIJACKERS", "find_hijacker"]
-
-#: How long waitress's main thread may take to hand a socket over, in seconds.
-PATIENCE = 10.0
 
 
 class Gunicorn(Hijacker):
@@ -114,21 +111,16 @@ class Waitress(Hijacker):
     def take(self, environ: Environ) -> Taken:
         """Take the socket, and what was parsed as the beginning of a next request."""
         channel = environ["waitress.client_disconnected"].__self__
-        taken: list[bytes | None] = []
-        done = threading.Event()
 
-        def steal() -> None:
-            for name, stub in _MUTED.items():
-                setattr(channel, name, stub)
-            taken.append(_half_parsed(channel))
-            done.set()
+        def steal() -> bytes | None:
+            vars(channel).update(_MUTED)
+            return _half_parsed(channel)
 
-        channel.server.trigger.pull_trigger(steal)
-        done.wait(PATIENCE)
-        if not taken or taken[0] is None:
+        leftover = ask_thread(channel.server.trigger.pull_trigger, steal)
+        if leftover is None:
             self._unmute(channel)
             raise HandshakeError(400, "waitress read frames behind the request as a request")
-        return Taken(channel.socket, taken[0])
+        return Taken(channel.socket, leftover)
 
     def finish(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Let the channel find its dead socket."""
@@ -183,6 +175,7 @@ HIJACKERS: Sequence[Hijacker] = (
     Waitress(),
     UWSGI(),
     Cheroot(),
+    Twisted(),
     Buffered(),
 )
 
