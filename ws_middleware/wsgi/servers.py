@@ -187,10 +187,40 @@ def find_hijacker(environ: Environ, own: Sequence[Hijacker] = ()) -> Hijacker:
     for hijacker in (*own, *HIJACKERS):
         if hijacker.detect(environ):
             return hijacker
+    raise HandshakeError(501, _advice(environ))
+
+
+#: Servers that give no socket: the start of a value in their environ, their name, what works.
+_CLOSED = [
+    (
+        "mod_wsgi.process_group",
+        "",
+        "Apache's mod_wsgi",
+        "let mod_proxy_http pass this path, with upgrade=websocket, to gunicorn on another port",
+    ),
+    (
+        "SERVER_SOFTWARE",
+        "Granian",
+        "Granian's WSGI interface",
+        "start it with --interface asgi and mount with ws.asgi(app)",
+    ),
+    (
+        "asgi.scope",
+        "",
+        "a bridge from ASGI to WSGI",
+        "mount with ws.asgi(app) around the bridge",
+    ),
+]
+_OTHERS = (
+    "gunicorn, werkzeug, gevent, eventlet, waitress, cheroot, uWSGI, Twisted and wsgiref give "
+    "them, and under an ASGI server ws.asgi(app) works"
+)
+
+
+def _advice(environ: Environ) -> str:
+    """Say what to do where no socket can be had."""
+    for key, start, server, advice in _CLOSED:
+        if key in environ and str(environ[key]).startswith(start):
+            return f"{server} keeps its sockets to itself: {advice}"
     server = environ.get("SERVER_SOFTWARE") or "this WSGI server"
-    raise HandshakeError(
-        501,
-        f"{server} keeps its sockets to itself; "
-        "gunicorn, werkzeug, gevent, eventlet, waitress, cheroot and wsgiref give them, and "
-        "under an ASGI server ws.asgi(app) works",
-    )
+    return f"{server} keeps its sockets to itself: {_OTHERS}"
