@@ -35,6 +35,11 @@ server's, and each server held 50 of every kind while it answered pages.
 Tests write this page: `{hint}`.
 """
 
+
+def _ending(kind: Kind) -> str:
+    return "1001, unless a request runs" if kind.ends_abruptly else "1001"
+
+
 #: By the name that tests use: the head of a column, and what it says of a server.
 COLUMNS: dict[str, tuple[str, Callable[[Kind], str]]] = {
     "async": ("`async def`", lambda kind: "relayed" if kind.greenlets else "parked"),
@@ -50,8 +55,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Kind], str]]] = {
     ),
     "tls": ("TLS", lambda kind: {"": "-", "thread": "a thread", "green": "a greenlet"}[kind.tls]),
     "log": ("Access log", lambda kind: f"`{kind.access_log}`" if kind.access_log else "-"),
-    "sigterm": ("SIGTERM", lambda kind: "1001"),
-    "sigint": ("SIGINT", lambda kind: "1001" if kind.tells_on_sigint else "end of stream"),
+    "sigterm": ("SIGTERM", _ending),
+    "sigint": ("SIGINT", _ending),
 }
 
 #: By server and column, whether all of the tests passed.
