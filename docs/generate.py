@@ -33,6 +33,7 @@ SECTIONS = {
         "HandshakeError",
         "ProtocolError",
         "UnexpectedMessageError",
+        "UnsupportedError",
         "ConcurrencyError",
     ],
     "Frames": ["Frame", "Opcode", "Close", "CloseCode", "fragment", "encode_frame", "decode_frame"],

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-pytest_plugins = ["tests.conformance", "tests.wsgi.support", "pytester"]
+pytest_plugins = ["tests.conformance", "tests.support", "pytester"]
 
 
 @pytest.fixture(scope="session")
