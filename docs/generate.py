@@ -47,6 +47,7 @@ SECTIONS = {
         "ProxyError",
         "ProtocolError",
         "UnexpectedMessageError",
+        "UnsupportedError",
         "ConcurrencyError",
     ],
     "Frames": [
