@@ -33,13 +33,13 @@ LAYERS = {
         asking handlers gate admission introduction policy routing upgrade
     """,
     "mounts": """
-        wsgi.types wsgi.environ wsgi.hijack wsgi.servers wsgi.threads wsgi.parking wsgi.asking
-        wsgi.endings wsgi.relay wsgi.serving wsgi.middleware wsgi
+        wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
+        wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         asgi asgi.types asgi.head asgi.lingering asgi.session asgi.handover asgi.uvicorn
         asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
-        client.asynchronous client
+        client.asynchronous client.backoff client.reconnecting client
     """,
     "surface": """
         mounts __init__
