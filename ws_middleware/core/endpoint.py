@@ -230,9 +230,12 @@ class Endpoint:
         self._received_at = now
         self._keepalive.heard(now)
         receiver = self._receiver
-        receiver.feed(data)
-        if not self._queue and (messages := receiver.take_messages(self._options.max_queue)):
-            self._deliver(messages)
+        try:
+            receiver.feed(data)
+            if not self._queue and (messages := receiver.take_messages(self._options.max_queue)):
+                self._deliver(messages)
+        except MemoryError:
+            self._run_out_of_memory()
         if receiver.has_input:
             self._process()
 
@@ -300,6 +303,13 @@ class Endpoint:
                     self._deliver([event])
         except ProtocolError as error:
             self._fail(error)
+        except MemoryError:
+            self._run_out_of_memory()
+
+    def _run_out_of_memory(self) -> None:
+        """Give up this connection, so that the others live."""
+        self._receiver.stop()
+        self.abort("there was no memory for what the peer sent")
 
     def _deliver(self, messages: Sequence[Data]) -> None:
         if not self._we_began:  # also what came before the end of the peer's stream
