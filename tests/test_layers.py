@@ -19,10 +19,13 @@ LAYERS = {
         core.codec core.messages core.extensions core.handshake
         extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
         options core.sender core.receiver core.endpoint
-        auth.schemes auth.answers
+        auth.schemes auth.answers auth.proof auth.identity auth.first_message
     """,
-    "authenticators": "auth",
     "drivers": "native waiting pool stream driver socket_driver",
+    "authenticators": """
+        auth.steps auth.signing auth.nonces auth.spent auth.reading auth.stores auth.files
+        auth.views auth.basic auth.bearer auth.cookie auth.digest auth.ticket auth.any_of auth
+    """,
     "connections": "request info logs connection socket_connection aio broadcast bridge",
     "routes": "handlers routing upgrade",
     "mounts": """
@@ -48,7 +51,8 @@ IMPURE = """
 """
 #: The modules that may know a third party.
 THIRD_PARTIES = {
-    "werkzeug": ["request", "routing"],
+    "werkzeug": ["auth.stores", "request", "routing"],
+    "passlib": ["auth.files"],
     "h11": ["asgi.head", "asgi.guard"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "server"],
     "a2wsgi": ["cli.target"],
