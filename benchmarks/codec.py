@@ -20,9 +20,8 @@ from websockets.server import ServerProtocol
 from ws_middleware.core.codec import (
     MASKED,
     WHOLE_BINARY,
-    decode_frames,
+    decode_messages,
     encode_frame,
-    legal_first_bytes,
     mask,
 )
 from ws_middleware.core.endpoint import Endpoint
@@ -40,9 +39,9 @@ def masking(payload: bytes, key: bytes) -> tuple[Step, int]:
 
 
 def decoding(payload: bytes, key: bytes) -> tuple[Step, int]:
-    data, legal = encode_frame(WHOLE_BINARY, payload, key), legal_first_bytes(frozenset())
-    assert decode_frames(data, 0, legal, MASKED, len(payload), True) == ([payload], len(data))
-    return lambda: decode_frames(data, 0, legal, MASKED, len(payload), True), 1
+    data = encode_frame(WHOLE_BINARY, payload, key)
+    assert decode_messages(data, 0, MASKED, len(payload), BATCH) == ([payload], len(data))
+    return lambda: decode_messages(data, 0, MASKED, len(payload), BATCH), 1
 
 
 def encoding(payload: bytes, _: bytes) -> tuple[Step, int]:

@@ -23,6 +23,8 @@ Costs = Mapping[str, Mapping[str, Sequence[float]]]
 PAIRS = (
     ("websockets", "ws_middleware"),
     ("websockets-asyncio", "ws_middleware-asyncio"),
+    ("picows", "ws_middleware"),
+    ("picows.websockets", "ws_middleware"),
     ("uvicorn", "uvicorn-ws_middleware"),
     ("gunicorn-flask-sock", "gunicorn-parked"),
     ("gunicorn-flask-sock", "gunicorn-in-place"),

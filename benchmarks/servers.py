@@ -16,6 +16,8 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
+from picows.websockets import serve as serve_picows_websockets
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
 
@@ -56,6 +58,43 @@ def websockets(sock: socket.socket, compression: bool) -> None:
 
 def websockets_on_asyncio(sock: socket.socket, compression: bool) -> None:
     asyncio.run(_websockets(sock, compression))
+
+
+class _PicowsEcho(WSListener):
+    """Echo from the callback for frames, which is the fastest way picows has."""
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            # What it gives as text would have to be checked and encoded again.
+            transport.send(WSMsgType.TEXT, frame.get_payload_as_memoryview())
+        elif frame.msg_type == WSMsgType.BINARY:
+            transport.send(WSMsgType.BINARY, frame.get_payload_as_memoryview())
+        elif frame.msg_type == WSMsgType.CLOSE:
+            transport.send_close(frame.get_close_code(), frame.get_close_message())
+            transport.disconnect()
+
+
+async def _picows(sock: socket.socket) -> None:
+    server = await ws_create_server(lambda _: _PicowsEcho(), sock=sock)
+    await server.serve_forever()
+
+
+def picows(sock: socket.socket, compression: bool) -> None:
+    uvloop.run(_picows(sock))
+
+
+async def _picows_websockets(sock: socket.socket, compression: bool) -> None:
+    async def echo(connection: Any) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    method = "deflate" if compression else None
+    async with serve_picows_websockets(echo, sock=sock, compression=method) as server:
+        await server.serve_forever()
+
+
+def picows_websockets(sock: socket.socket, compression: bool) -> None:
+    uvloop.run(_picows_websockets(sock, compression))
 
 
 async def asgi_echo(scope: Any, receive: Any, send: Any) -> None:
@@ -102,6 +141,8 @@ SERVERS: dict[str, Callable[[socket.socket, bool], None]] = {
     "ws_middleware-asyncio": ours_on_asyncio,
     "websockets": websockets,
     "websockets-asyncio": websockets_on_asyncio,
+    "picows": picows,
+    "picows.websockets": picows_websockets,
     "uvicorn": uvicorn_with,
     "uvicorn-ws_middleware": uvicorn_with_ours,
     "gunicorn-parked": gunicorn_with("parked"),

@@ -14,10 +14,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ws_middleware
 from ws_middleware import AsyncConnection, Options, Request, TextMessage
+from ws_middleware.core import codec, pure
 
 REFERENCE = Path(__file__).parent / "reference"
 SOURCE = "<!-- Written by docs/generate.py from the code: change it there. -->"
@@ -25,17 +27,39 @@ SOURCE = "<!-- Written by docs/generate.py from the code: change it there. -->"
 #: Which names belong together, in the order of the page.
 SECTIONS = {
     "Routes and servers": ["WebSockets", "Handler", "Options", "Server", "Request"],
+    "Clients": [
+        "connect",
+        "aconnect",
+        "reconnecting",
+        "ClientSettings",
+        "Password",
+        "Token",
+        "Credentials",
+        "Reconnecting",
+    ],
     "Connections": ["AsyncConnection", "Connection", "State", "broadcast"],
     "Messages": ["TextMessage", "BinaryMessage", "Message", "Ping", "Pong"],
     "Exceptions": [
         "WebSocketError",
         "ConnectionClosed",
         "HandshakeError",
+        "HandshakeRefused",
+        "ProxyError",
         "ProtocolError",
         "UnexpectedMessageError",
+        "UnsupportedError",
         "ConcurrencyError",
     ],
-    "Frames": ["Frame", "Opcode", "Close", "CloseCode", "fragment", "encode_frame", "decode_frame"],
+    "Frames": [
+        "Frame",
+        "Opcode",
+        "Close",
+        "CloseCode",
+        "fragment",
+        "encode_frame",
+        "decode_frame",
+        "SPEEDUPS",
+    ],
     "Extensions": [
         "PermessageDeflate",
         "DeflateFrame",
@@ -100,8 +124,11 @@ def describe(name: str, thing: Any) -> Iterator[str]:
     if inspect.isclass(thing):
         yield from describe_class(thing)
     elif callable(thing):
+        thing = getattr(pure, thing.__name__, thing)  # what is in C says less of itself
         yield fence(name + signature(thing))
         yield prose(thing)
+    elif name == "SPEEDUPS":
+        yield comments_of(codec)[name]
     else:
         yield f"`{str(thing).replace(f'{TextMessage.__module__}.', '')}`"
 
@@ -232,14 +259,14 @@ def fence(text: str) -> str:
     return f"```text\n{text}\n```"
 
 
-def comments_of(kind: type) -> dict[str, str]:
+def comments_of(kind: type | ModuleType) -> dict[str, str]:
     """Find the `#:` comments of attributes; one without its own shares the one above."""
     comments: dict[str, str] = {}
     lines: list[str] = []
     comment = ""
     for line in inspect.getsource(kind).splitlines():
-        attribute = re.match(r" +(?:self\.)?([a-z]\w*)(?:: | = )", line)
-        if match := re.match(r" +#: (.*)", line):
+        attribute = re.match(r" *(?:self\.)?([A-Za-z]\w*)(?:: | = )", line)
+        if match := re.match(r" *#: (.*)", line):
             lines.append(match[1])
         elif attribute and (lines or comment):
             comment = " ".join(lines) or comment

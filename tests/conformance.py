@@ -131,34 +131,34 @@ class Conformance:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._tables = [Table(config.rootpath, path) for path in TABLES]
-        #: By table and row, the tests that name it.
-        self._naming: dict[tuple[str, int], set[str]] = {}
+        #: By table and row, the tests that name it; other properties of tests are among them.
+        self._naming: dict[tuple[str, object], set[str]] = {}
         #: By test, whether each of its cases passed, failed or was skipped.
         self._outcomes: dict[str, set[str]] = {}
         self._problems: list[str] = []
         self._notes: list[str] = []
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note the rows of each test; one that does not exist ends the run."""
+        """Let each test's reports say its rows; one that does not exist ends the run."""
         for item in items:
             for table in self._tables:
                 for marker in item.iter_markers(table.marker):
-                    self._note_rows(table, marker.args, _test_of(item.nodeid))
-
-    def _note_rows(self, table: Table, numbers: tuple[Any, ...], test: str) -> None:
-        if not numbers or not table.numbers.issuperset(numbers):
-            raise pytest.UsageError(f"{test} names a {table.marker} that is not there: {numbers}")
-        for number in numbers:
-            self._naming.setdefault((table.marker, number), set()).add(test)
+                    _check_rows(table, marker.args, _test_of(item.nodeid))
+                    item.user_properties += [(table.marker, number) for number in marker.args]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note how a case ended; an expected failure proves nothing."""
+        test = _test_of(report.nodeid)
+        for name, value in report.user_properties:
+            self._naming.setdefault((name, value), set()).add(test)
         if report.when == "call" or not report.passed:
             outcome = "failed" if hasattr(report, "wasxfail") else report.outcome
-            self._outcomes.setdefault(_test_of(report.nodeid), set()).add(outcome)
+            self._outcomes.setdefault(test, set()).add(outcome)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the pages, or check them."""
+        if is_worker(self._config):
+            return
         if self._config.option.write_conformance:
             self._write()
         elif session.exitstatus in DONE and is_whole(self._config):
@@ -195,9 +195,9 @@ class Conformance:
 
     def _proofs(self, table: Table) -> dict[int, Proof]:
         return {
-            number: Proof(tuple(sorted(tests)), all(map(self._holds, tests)))
-            for (marker, number), tests in self._naming.items()
-            if marker == table.marker
+            row.number: Proof(tuple(sorted(tests)), all(map(self._holds, tests)))
+            for row in table.rows
+            if (tests := self._naming.get((table.marker, row.number)))
         }
 
     def _holds(self, test: str) -> bool:
@@ -205,7 +205,9 @@ class Conformance:
         return "failed" not in outcomes
 
     def _skipped(self) -> list[str]:
-        named = {test for tests in self._naming.values() for test in tests}
+        named = {
+            test for table in self._tables for p in self._proofs(table).values() for test in p.tests
+        }
         return sorted(test for test in named if "skipped" in self._outcomes.get(test, ()))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -218,8 +220,19 @@ class Conformance:
                 terminalreporter.line(problem, red=True)
 
 
+def _check_rows(table: Table, numbers: tuple[Any, ...], test: str) -> None:
+    if not numbers or not table.numbers.issuperset(numbers):
+        raise pytest.UsageError(f"{test} names a {table.marker} that is not there: {numbers}")
+
+
 def _test_of(nodeid: str) -> str:
-    return nodeid.partition("[")[0]
+    # Behind an "@", the group of tests that one process keeps together.
+    return nodeid.partition("[")[0].partition("@")[0]
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Tell whether this process runs a part of the tests for another one, which has the reports."""
+    return hasattr(config, "workerinput")
 
 
 def is_whole(config: pytest.Config) -> bool:

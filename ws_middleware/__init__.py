@@ -2,8 +2,18 @@
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.broadcast import broadcast
+from ws_middleware.client import (
+    ClientSettings,
+    Credentials,
+    Password,
+    Reconnecting,
+    Token,
+    aconnect,
+    connect,
+    reconnecting,
+)
 from ws_middleware.connection import Connection
-from ws_middleware.core.codec import decode_frame, encode_frame, legal_first_bytes
+from ws_middleware.core.codec import SPEEDUPS, decode_frame, encode_frame, legal_first_bytes
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import ActiveExtension, Extension
 from ws_middleware.core.frames import Close, CloseCode, Frame, Opcode
@@ -11,9 +21,15 @@ from ws_middleware.core.messages import BinaryMessage, Message, Ping, Pong, Text
 from ws_middleware.errors import (
     ConcurrencyError,
     ConnectionClosed,
+    Forbidden,
     HandshakeError,
+    HandshakeRefused,
     ProtocolError,
+    ProxyError,
+    Reject,
+    Unauthorized,
     UnexpectedMessageError,
+    UnsupportedError,
     WebSocketError,
 )
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
@@ -25,39 +41,54 @@ from ws_middleware.server import Server
 from ws_middleware.version import VERSION as __version__
 
 __all__ = [
+    "SPEEDUPS",
     "ActiveExtension",
     "AsyncConnection",
     "BinaryMessage",
+    "ClientSettings",
     "Close",
     "CloseCode",
     "ConcurrencyError",
     "Connection",
     "ConnectionClosed",
+    "Credentials",
     "DeflateFrame",
     "Endpoint",
     "Extension",
+    "Forbidden",
     "Frame",
     "Handler",
     "HandshakeError",
+    "HandshakeRefused",
     "Message",
     "Opcode",
     "Options",
+    "Password",
     "PermessageDeflate",
     "Ping",
     "Pong",
     "ProtocolError",
+    "ProxyError",
+    "Reconnecting",
+    "Reject",
     "Request",
     "Server",
     "State",
     "TextMessage",
+    "Token",
+    "Unauthorized",
     "UnexpectedMessageError",
+    "UnsupportedError",
     "WebSocketError",
     "WebSockets",
     "XWebkitDeflateFrame",
     "__version__",
+    "aconnect",
     "broadcast",
+    "connect",
     "decode_frame",
     "encode_frame",
     "fragment",
     "legal_first_bytes",
+    "reconnecting",
 ]

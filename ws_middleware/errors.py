@@ -13,10 +13,13 @@ __all__ = [
     "ConnectionClosed",
     "Forbidden",
     "HandshakeError",
+    "HandshakeRefused",
     "ProtocolError",
+    "ProxyError",
     "Reject",
     "Unauthorized",
     "UnexpectedMessageError",
+    "UnsupportedError",
     "WebSocketError",
 ]
 
@@ -39,10 +42,11 @@ class ProtocolError(WebSocketError):
 
 
 class HandshakeError(WebSocketError):
-    """Refuse an opening handshake with an HTTP response.
+    """Refuse an opening handshake, of a client with an HTTP response.
 
-    `status` is the HTTP status; `headers` are fields the status requires (RFC 9110), such as
-    `Allow` for 405; the reason is the response's body, so it never holds secrets.
+    `status` is the HTTP status, 0 where a server's answer had none; `headers` are fields the
+    status requires (RFC 9110), such as `Allow` for 405; the reason is the response's body, so
+    it never holds secrets.
     """
 
     def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -108,6 +112,27 @@ class Forbidden(Reject):
         super().__init__(403, reason)
 
 
+class HandshakeRefused(HandshakeError):
+    """Tell a client with which HTTP response a server refused to open a WebSocket.
+
+    `status` and `headers` are the response's, `body` is the beginning of its body.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(status, reason, headers)
+        self.body = body
+
+
+class ProxyError(HandshakeRefused, ConnectionError):
+    """Tell that a proxy did not lead to the server; `status` is 0 where it gave none."""
+
+
 class ConnectionClosed(WebSocketError):
     """Tell that the connection is closed, with which code, and by whom.
 
@@ -163,3 +188,7 @@ class UnexpectedMessageError(WebSocketError, TypeError):
     def __init__(self, reason: str, message: str | bytes) -> None:
         super().__init__(reason)
         self.message = message
+
+
+class UnsupportedError(WebSocketError, RuntimeError):
+    """Tell that the server, which owns the frames, offers no way to do this."""

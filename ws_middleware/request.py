@@ -37,7 +37,8 @@ def shared_name(name: str) -> str:
 class Request:
     """Hold the request that opened a connection.
 
-    `secure` tells whether the connection itself is encrypted, `scope` is the ASGI scope and
+    `remote_address` and `secure`, which tells whether the connection is encrypted, are the
+    socket's own, or what a proxy of `trusted_proxies` says. `scope` is the ASGI scope and
     `environ` the WSGI environ where there is one, `path_params` what the route took from the
     path.
 
@@ -63,6 +64,7 @@ class Request:
         self._scope = scope
         self.environ = environ
         self.path_params: dict[str, Any] = {}
+        self._host: str | None = None  # as a proxy tells it
         #: Whether a secret was taken out of the request.
         self.has_withdrawn: bool = False
 
@@ -124,8 +126,8 @@ class Request:
 
     @property
     def host(self) -> str:
-        """Give the Host field."""
-        return self._field("host") or ""
+        """Give the Host field, or what a trusted proxy says that it was."""
+        return self._host or self._field("host") or ""
 
     @property
     def origin(self) -> str | None:
@@ -144,6 +146,12 @@ class Request:
         query = f"?{self.query_string}" if self.query_string else ""
         return uri_to_iri(f"{scheme}://{self.host}{self.raw_path}{query}")
 
+    def come_from(self, address: Address, secure: bool | None, host: str | None) -> None:
+        """Take over what a trusted proxy tells; None where it tells nothing."""
+        self.remote_address = address
+        self.secure = self.secure if secure is None else secure
+        self._host = host
+
     def withdraw_query(self, name: str) -> None:
         """Take a query parameter out: no log, handler, scope or environ sees it.
 
@@ -153,9 +161,11 @@ class Request:
         '/?x=2'
         """
         path, _, query = self.target.partition("?")
-        kept = [part for part in query.split("&") if _decode_query(part.partition("=")[0]) != name]
-        target = path + ("?" + "&".join(kept) if kept else "")
-        self._withdraw(self.head._replace(target=target))
+        parts = query.split("&")
+        kept = [part for part in parts if _decode_query(part.partition("=")[0]) != name]
+        if len(kept) < len(parts):
+            target = path + ("?" + "&".join(kept) if kept else "")
+            self._withdraw(self.head._replace(target=target))
 
     def withdraw_subprotocol(self, token: str) -> None:
         """Take an offered subprotocol out: it is neither seen nor chosen.
@@ -174,11 +184,12 @@ class Request:
                 if not value:
                     continue
             fields.append((name, value))
-        self._withdraw(self.head._replace(fields=fields))
+        if fields != list(self.head.fields):
+            self._withdraw(self.head._replace(fields=fields))
 
     def _withdraw(self, head: RequestHead) -> None:
         """Put another head in the place of this one, wherever it is seen."""
-        self.has_withdrawn = self.has_withdrawn or head != self.head
+        self.has_withdrawn = True
         self.head = head
         for name in ("query", "headers"):
             self.__dict__.pop(name, None)

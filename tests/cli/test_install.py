@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from tests.cli.talking import UnixPeer
 from tests.running import ROOT, eventually, run_command
 
 #: What a build needs; the rest of the tree is large.
-PARTS = ("ws_middleware", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("ws_middleware", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 
 def copy_tree(folder: Path) -> Path:
@@ -23,7 +25,9 @@ def copy_tree(folder: Path) -> Path:
     tree.mkdir()
     for part in PARTS:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("*.pyc"))
+            shutil.copytree(
+                ROOT / part, tree / part, ignore=shutil.ignore_patterns("*.pyc", "*.so")
+            )
         else:
             shutil.copy(ROOT / part, tree)
     return tree
@@ -71,6 +75,27 @@ def test_everything_of_the_package_is_installed(environment: Path) -> None:
     assert list_files(installed) == list_files(ROOT / "ws_middleware")
 
 
+def test_c_is_built_where_there_is_a_compiler(
+    environment: Path, need: Callable[[str], str], tmp_path: Path
+) -> None:
+    need("cc")
+    python, code = environment / "bin" / "python", "import ws_middleware as w; print(w.SPEEDUPS)"
+    assert subprocess.check_output([python, "-c", code], cwd=tmp_path, text=True) == "True\n"
+
+
+def test_without_a_compiler_it_is_python_alone(tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    pip = [sys.executable, "-m", "pip", "install", "--target", str(packages)]
+    options = ["--no-build-isolation", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*pip, *options, str(copy_tree(tmp_path))], env={**os.environ, "CC": "/bin/false"}
+    )
+    assert done.returncode == 0
+    code = "import ws_middleware as w; print(w.SPEEDUPS, w.encode_frame(0x81, b'hi'), w.__file__)"
+    output = subprocess.check_output([sys.executable, "-c", code], cwd=packages, text=True)
+    assert output.startswith(f"False b'\\x81\\x02hi' {packages}")
+
+
 def list_files(folder: Path) -> set[str]:
-    kinds = (".py", ".html", ".typed", ".c")
+    kinds = (".py", ".pyi", ".html", ".typed")
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in kinds}

@@ -1,20 +1,26 @@
-"""Bytes to frames and back, for whichever implementation `core.codec` exposes.
+"""Bytes to frames and back, in C and in Python.
 
 What is expected is computed here, bit by bit, and shares nothing with the package.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import random
 import struct
+import sys
 import tracemalloc
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from tests.core.implementations import ACCELERATED, IMPLEMENTATIONS
 from tests.peer import BINARY, CLOSE, PING, PONG, TEXT, frame
-from ws_middleware.core import codec
-from ws_middleware.core.codec import Decoded, Header
+from ws_middleware.core import codec, pure
+from ws_middleware.core.codec import Header
 from ws_middleware.core.frames import Frame
 from ws_middleware.errors import ProtocolError
 
@@ -27,6 +33,13 @@ LEGAL = codec.legal_first_bytes(frozenset())
 #: Where the form of a length changes, and around it.
 SIZES = [0, 1, 2, 124, 125, 126, 127, 128, 65534, 65535, 65536, 65537]
 UNLIMITED = 1 << 62
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, autouse=True)
+def _implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `codec` stand for one implementation after the other."""
+    for name in ACCELERATED:
+        monkeypatch.setattr(codec, name, getattr(request.param, name))
 
 
 def _payload(size: int) -> bytes:
@@ -151,7 +164,7 @@ def test_huge_length_is_read_and_nothing_is_kept_for_it(size: int) -> None:
     try:
         assert codec.decode_header(data, 0, LEGAL, FROM_CLIENT) == Header(0x82, KEY, size, 14)
         assert codec.decode_frame(data, LEGAL, FROM_CLIENT) is None
-        frames = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED * 4, False)
+        frames = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED * 4, 99)
         assert frames == ([], 0)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
@@ -265,7 +278,7 @@ def test_frame_is_incomplete_until_its_last_byte(size: int, key: bytes | None) -
     masked = FROM_CLIENT if key else FROM_SERVER
     for count in range(len(data)):
         assert codec.decode_frame(data[:count], LEGAL, masked) is None
-        assert codec.decode_frames(data[:count], 0, LEGAL, masked, UNLIMITED, False) == ([], 0)
+        assert codec.decode_frames(data[:count], 0, LEGAL, masked, UNLIMITED, 99) == ([], 0)
     assert codec.decode_frame(data, LEGAL, masked) is not None
 
 
@@ -295,6 +308,7 @@ SESSION: list[tuple[int, bytes]] = [
     (0x80, b"gin"),
     (0x82, _payload(126)),
     (0x82, _payload(65535)),
+    (0x82, _payload(65536)),
     (0x81, b""),
     (0x88, b"\x03\xe8"),
 ]
@@ -311,51 +325,79 @@ def _session(key: bytes | None) -> bytes:
 def test_batch_gives_every_frame(key: bytes | None) -> None:
     data = _session(key)
     masked = FROM_CLIENT if key else FROM_SERVER
-    frames, position = codec.decode_frames(data, 0, LEGAL, masked, UNLIMITED, False)
+    frames, position = codec.decode_frames(data, 0, LEGAL, masked, UNLIMITED, 99)
     assert frames == SESSION
     assert position == len(data)
 
 
 @pytest.mark.row(123)
-def test_plain_batch_gives_messages_of_one_frame_at_once() -> None:
-    frames, _ = codec.decode_frames(_session(KEY), 0, LEGAL, FROM_CLIENT, UNLIMITED, True)
-    whole: list[Decoded] = list(SESSION)
-    whole[0], whole[1] = "schön", b"\xff\x00"
-    whole[7], whole[8], whole[9] = _payload(126), _payload(65535), ""
-    assert frames == whole
+@pytest.mark.parametrize("key", [None, KEY])
+def test_messages_of_one_frame_are_given_at_once(key: bytes | None) -> None:
+    masked = FROM_CLIENT if key else FROM_SERVER
+    texts = ["", "a", "schön", "\N{EURO SIGN}" * 40, "\N{GRINNING FACE}", "x" * 126]
+    sent: list[str | bytes] = [*texts, b"", b"\xff\x00", *map(_payload, (126, 65535, 65536)), "é"]
+    data = b"".join(frame(TEXT if isinstance(one, str) else BINARY, one, key=key) for one in sent)
+    found = codec.decode_messages(b"ab" + data, 2, masked, UNLIMITED, 99)
+    assert found == (sent, 2 + len(data))
 
 
 @pytest.mark.row(116)
-@pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"cut \xc3"])
-def test_plain_batch_leaves_invalid_text_as_a_frame(text: bytes) -> None:
-    data = frame(TEXT, "good") + frame(TEXT, text) + frame(TEXT, "behind")
-    frames, position = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, True)
-    assert frames == ["good", (0x81, text), "behind"]
-    assert position == len(data)
+@pytest.mark.parametrize(
+    "other",
+    [
+        *(
+            frame(TEXT, text)
+            for text in (b"\xff", b"\xed\xa0\x80", b"cut \xc3", b"a\xf4\x90\x80\x80")
+        ),
+        frame(TEXT, "x", fin=False),
+        frame(BINARY, "x", fin=False),
+        frame(0, "x"),
+        frame(PING, "x"),
+        frame(CLOSE, b"\x03\xe8"),
+        frame(TEXT, "x", rsv=4),
+        frame(BINARY, "longer than the limit"),
+        frame(TEXT, "x", key=None),
+        frame(TEXT, "incomplete")[:-1],
+        frame(TEXT, "incomplete")[:5],
+        b"\x81",
+    ],
+)
+def test_messages_end_before_anything_else(other: bytes) -> None:
+    good = frame(TEXT, "good")
+    found = codec.decode_messages(good + other + good, 0, FROM_CLIENT, 20, 99)
+    assert found == (["good"], len(good))
+    assert codec.decode_messages(other, 0, FROM_CLIENT, 20, 99) == ([], 0)
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_batch_agrees_with_single_frames(plain: bool) -> None:
+def test_no_more_messages_are_given_than_asked_for() -> None:
+    one = frame(BINARY, b"x")
+    for count in (0, 1, 7, 10):
+        found = codec.decode_messages(one * 10, 0, FROM_CLIENT, 1, count)
+        assert found == ([b"x"] * count, count * len(one))
+    assert codec.decode_messages(one * 3, len(one), FROM_CLIENT, 1, 99) == (
+        [b"x"] * 2,
+        3 * len(one),
+    )
+    assert codec.decode_messages(one, len(one), FROM_CLIENT, 1, 99) == ([], len(one))
+    assert codec.decode_messages(one, 100, FROM_CLIENT, 1, 99) == ([], 100)
+
+
+def test_batch_agrees_with_single_frames() -> None:
     data, start = _session(KEY), 0
-    batch, _ = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, plain)
+    batch, _ = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, 99)
     for decoded in batch:
         read = codec.decode_frame(data[start:], LEGAL, FROM_CLIENT)
         assert read is not None
         one, size = read
         start += size
-        if isinstance(decoded, tuple):
-            assert decoded == (one.first_byte, one.payload)
-        else:
-            assert plain
-            assert one.fin
-            assert decoded == (one.payload if one.opcode == BINARY else one.payload.decode())
+        assert decoded == (one.first_byte, one.payload)
 
 
 @pytest.mark.row(124)
 def test_batch_stops_before_a_frame_that_is_incomplete() -> None:
     whole, cut = frame(TEXT, "whole"), frame(TEXT, _payload(200))
     for count in range(len(cut)):
-        batch = codec.decode_frames(whole + cut[:count], 0, LEGAL, FROM_CLIENT, UNLIMITED, False)
+        batch = codec.decode_frames(whole + cut[:count], 0, LEGAL, FROM_CLIENT, UNLIMITED, 99)
         assert batch == ([(0x81, b"whole")], len(whole))
 
 
@@ -366,6 +408,9 @@ def test_batch_stops_before_a_frame_that_is_incomplete() -> None:
         frame(0x3, "x"),
         frame(PING, "x", fin=False),
         frame(TEXT, "x", key=None),
+        _head(0x82, 0x80 | 127, struct.pack("!Q", 65535), KEY, bytes(65535)),
+        _head(0x82, 0x80 | 127, struct.pack("!Q", 1 << 63), KEY, bytes(125)),
+        _head(0x82, 0x80 | 127, struct.pack("!Q", (1 << 64) - 1), KEY, bytes(125)),
         _head(0x82, 0x80 | 126, b"\x00\x7d", KEY, bytes(125)),
         _head(0x82, 0x80 | 127, struct.pack("!Q", 125), KEY, bytes(125)),
         _head(0x89, 0x80 | 126, struct.pack("!H", 126), KEY, bytes(126)),
@@ -374,29 +419,25 @@ def test_batch_stops_before_a_frame_that_is_incomplete() -> None:
 def test_batch_stops_before_a_frame_that_is_illegal(bad: bytes) -> None:
     good = frame(TEXT, "good")
     data = good + bad + good
-    batch = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, False)
+    batch = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, 99)
     assert batch == ([(0x81, b"good")], len(good))
     with pytest.raises(ProtocolError):
         codec.decode_header(data, len(good), LEGAL, FROM_CLIENT)
-
-
-@pytest.mark.parametrize("size", [65536, 100_000])
-def test_batch_leaves_the_longest_form_to_others(size: int) -> None:
-    data = frame(BINARY, bytes(size))
-    assert codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, UNLIMITED, False) == ([], 0)
 
 
 @pytest.mark.row(126)
 @pytest.mark.parametrize("limit", [0, 1, 125, 126, 1000])
 def test_batch_takes_data_up_to_the_limit_and_not_a_byte_more(limit: int) -> None:
     fits, exceeds = frame(BINARY, bytes(limit)), frame(BINARY, bytes(limit + 1))
-    batch = codec.decode_frames(fits + exceeds, 0, LEGAL, FROM_CLIENT, limit, True)
-    assert batch == ([bytes(limit)], len(fits))
+    batch = codec.decode_frames(fits + exceeds, 0, LEGAL, FROM_CLIENT, limit, 99)
+    assert batch == ([(0x82, bytes(limit))], len(fits))
+    messages = codec.decode_messages(fits + exceeds, 0, FROM_CLIENT, limit, 99)
+    assert messages == ([bytes(limit)], len(fits))
 
 
 def test_batch_takes_control_frames_beyond_the_limit_of_data() -> None:
     data = frame(PING, bytes(125))
-    batch = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, 1, True)
+    batch = codec.decode_frames(data, 0, LEGAL, FROM_CLIENT, 1, 99)
     assert batch == ([(0x89, bytes(125))], len(data))
 
 
@@ -404,13 +445,13 @@ def test_batch_starts_at_its_position_and_ends_at_its_size() -> None:
     one = frame(BINARY, b"x")
     data, start, seen = one * 100, 0, 0
     while start < len(data):
-        frames, position = codec.decode_frames(data, start, LEGAL, FROM_CLIENT, 9, True)
-        assert frames == [b"x"] * len(frames)
+        frames, position = codec.decode_frames(data, start, LEGAL, FROM_CLIENT, 9, 16)
+        assert frames == [(0x82, b"x")] * len(frames)
         assert position - start == len(frames) * len(one)
-        assert 0 < len(frames) <= codec.BATCH
+        assert 0 < len(frames) <= 16
         seen, start = seen + len(frames), position
     assert seen == 100
-    assert codec.decode_frames(data, start, LEGAL, FROM_CLIENT, 9, True) == ([], len(data))
+    assert codec.decode_frames(data, start, LEGAL, FROM_CLIENT, 9, 16) == ([], len(data))
 
 
 @pytest.mark.row(128)
@@ -422,7 +463,7 @@ def test_no_bytes_make_the_codec_stumble() -> None:
     for first, second, masked in itertools.product(firsts, seconds, (FROM_CLIENT, FROM_SERVER)):
         for size in range(16):
             data = _head(first, masked | second, bits.randbytes(size))
-            frames, stop = codec.decode_frames(data, 0, LEGAL, masked, UNLIMITED, False)
+            frames, stop = codec.decode_frames(data, 0, LEGAL, masked, UNLIMITED, 99)
             assert 0 <= stop <= len(data)
             try:
                 one = codec.decode_frame(data, LEGAL, masked)
@@ -434,3 +475,97 @@ def test_no_bytes_make_the_codec_stumble() -> None:
                     assert frames[0] == (one[0].first_byte, one[0].payload)
             assert not frames or not outcome
             assert outcome in (0, 1002)
+
+
+# --- arguments ---
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("size", [0, 5, 2000])
+def test_octets_of_any_kind_are_masked_and_written(
+    kind: Callable[[bytes], bytes], size: int
+) -> None:
+    payload = _payload(size)
+    results = [
+        codec.mask(kind(payload), KEY),
+        codec.encode_frame(0x82, kind(payload)),
+        codec.encode_frame(first=0x82, payload=kind(payload), key=KEY),
+    ]
+    expected = [_masked(payload, KEY), frame(BINARY, payload, key=None), frame(BINARY, payload)]
+    assert results == expected
+    assert {type(result) for result in results} == {bytes}
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+@pytest.mark.parametrize("text", ["", "x" * 125, "x" * 126, "schön", "\N{GRINNING FACE}" * 50])
+def test_text_is_written_as_utf_8(text: str, key: bytes | None) -> None:
+    assert codec.encode_frame(0x81, text, key or b"") == frame(TEXT, text, key=key)
+
+
+def test_surrogates_are_no_text() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        codec.encode_frame(0x81, "\ud800")
+
+
+@pytest.mark.parametrize("start", range(9))
+def test_misaligned_octets_are_masked(start: int) -> None:
+    data = _payload(300)
+    assert codec.mask(memoryview(data)[start:], KEY) == _masked(data[start:], KEY)
+
+
+@pytest.mark.parametrize("key", [b"123", b"12345"])
+def test_masking_key_of_another_size_is_refused(key: bytes) -> None:
+    for wrong in (lambda: codec.mask(b"data", key), lambda: codec.encode_frame(1, b"data", key)):
+        with pytest.raises(ValueError, match="a masking key has four bytes"):
+            wrong()
+
+
+@pytest.mark.parametrize("first", [-1, 256])
+def test_first_byte_that_is_none_is_refused(first: int) -> None:
+    with pytest.raises(ValueError, match="range"):
+        codec.encode_frame(first, b"")
+
+
+def test_what_is_no_bytes_is_refused() -> None:
+    wrong: Any = "text"
+    for call in (
+        lambda: codec.mask(wrong, KEY),
+        lambda: codec.mask(b"data", wrong),
+        lambda: codec.encode_frame(wrong, b""),
+        lambda: codec.encode_frame(0x81, b"", wrong),
+        lambda: codec.encode_frame(0x81, cast(Any, None)),
+    ):
+        with pytest.raises(TypeError):
+            call()
+
+
+# --- which one ---
+
+
+def _load(monkeypatch: pytest.MonkeyPatch, pure: str, compiled: object) -> ModuleType:
+    """Execute the module anew, as if nobody had before."""
+    monkeypatch.setenv("WS_MIDDLEWARE_PURE", pure)
+    monkeypatch.setitem(sys.modules, "ws_middleware.core._speedups", cast(ModuleType, compiled))
+    spec = importlib.util.find_spec(codec.__name__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+COMPILED = SimpleNamespace(decode_messages=0, decode_frames=1, encode_frame=2, mask=3)
+
+
+@pytest.mark.parametrize("setting", ["", "0"])
+def test_c_is_used_where_it_was_built(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    module = _load(monkeypatch, setting, COMPILED)
+    assert (module.SPEEDUPS, module.decode_frames, module.mask) == (True, 1, 3)
+
+
+@pytest.mark.parametrize(("setting", "compiled"), [("1", COMPILED), ("0", None)])
+def test_python_is_used_where_it_is_asked_for_or_all_there_is(
+    monkeypatch: pytest.MonkeyPatch, setting: str, compiled: object
+) -> None:
+    module = _load(monkeypatch, setting, compiled)
+    assert (module.SPEEDUPS, module.decode_frames) == (False, pure.decode_frames)

@@ -9,7 +9,12 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tests.core.implementations import IMPLEMENTATIONS
+
 EXAMPLES = int(os.environ.get("WS_MIDDLEWARE_EXAMPLES", "0"))
+
+#: There are not two to compare where C is ruled out.
+collect_ignore = ["test_speedups.py"] if len(IMPLEMENTATIONS) < 2 else []
 
 settings.register_profile(
     "properties",

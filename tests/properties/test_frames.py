@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.core.wire import read_frames
 from tests.properties.strategies import keys, payloads, sessions
 from ws_middleware.core.codec import (
-    Decoded,
     decode_frame,
     decode_frames,
     decode_header,
+    decode_messages,
     encode_frame,
     legal_first_bytes,
     mask,
@@ -83,9 +83,8 @@ def test_frames_that_are_written_can_be_read(frame: Frame, key: bytes) -> None:
 @pytest.mark.row(99, 101)
 def test_payloads_of_any_size_can_be_read(payload: bytes, key: bytes, masked: bool) -> None:
     data = encode_frame(0x82, payload, key if masked else b"")
-    decoded, position = decode_frames(data, 0, PLAIN, 0x80 * masked, NO_LIMIT, False)
-    if len(payload) < 65536:
-        assert (decoded, position) == ([(0x82, payload)], len(data))
+    decoded = decode_frames(data, 0, PLAIN, 0x80 * masked, NO_LIMIT, 9)
+    assert decoded == ([(0x82, payload)], len(data))
     assert decode_frame(data, PLAIN, 0x80 * masked) == (Frame(Opcode.BINARY, payload), len(data))
 
 
@@ -113,12 +112,12 @@ def decode_one_by_one(data: bytes, legal: bytes) -> tuple[list[Frame], int]:
     return found, position
 
 
-def decode_batches(data: bytes, legal: bytes, limit: int, plain: bool) -> tuple[list[Decoded], int]:
+def decode_batches(data: bytes, legal: bytes, limit: int) -> tuple[list[tuple[int, bytes]], int]:
     """Read frames with `decode_frames`, and with the other functions where that stops."""
-    found: list[Decoded] = []
+    found: list[tuple[int, bytes]] = []
     position = 0
     while True:
-        batch, position = decode_frames(data, position, legal, 0x80, limit, plain)
+        batch, position = decode_frames(data, position, legal, 0x80, limit, 16)
         found += batch
         if batch:
             continue
@@ -129,25 +128,34 @@ def decode_batches(data: bytes, legal: bytes, limit: int, plain: bool) -> tuple[
         if decoded is None:
             return found, position
         frame, size = decoded
-        assert len(frame.payload) > min(limit, 65535), "it should have been in the batch"
+        assert len(frame.payload) > limit, "it should have been in the batch"
         found.append((frame.first_byte, frame.payload))
         position += size
 
 
-def as_pair(decoded: Decoded) -> tuple[int, bytes]:
-    if isinstance(decoded, tuple):
-        return decoded
-    return (0x81, decoded.encode()) if isinstance(decoded, str) else (0x82, decoded)
-
-
-@given(sessions(), st.sampled_from([PLAIN, MARKED]), st.sampled_from([3, 65535]), st.booleans())
-@example(bytes.fromhex("81fe0002 00000000 6869"), PLAIN, 65535, False)  # a length of 16 bits
+@given(sessions(), st.sampled_from([PLAIN, MARKED]), st.sampled_from([3, 65535]))
+@example(bytes.fromhex("81fe0002 00000000 6869"), PLAIN, 65535)  # a length of 16 bits
 @pytest.mark.row(124, 128)
-def test_all_decoders_agree(data: bytes, legal: bytes, limit: int, plain: bool) -> None:
+def test_all_decoders_agree(data: bytes, legal: bytes, limit: int) -> None:
     expected, end = decode_one_by_one(data, legal)
-    decoded, position = decode_batches(data, legal, limit, plain)
-    assert [as_pair(one) for one in decoded] == [(one.first_byte, one.payload) for one in expected]
+    decoded, position = decode_batches(data, legal, limit)
+    assert decoded == [(one.first_byte, one.payload) for one in expected]
     assert position == end
+
+
+@given(sessions())
+@pytest.mark.row(123, 124)
+def test_messages_are_the_frames_that_hold_them(data: bytes) -> None:
+    messages, position = decode_messages(data, 0, 0x80, NO_LIMIT, 99)
+    frames, _ = decode_frames(data, 0, PLAIN, 0x80, NO_LIMIT, len(messages))
+    assert frames == [
+        (0x81, one.encode()) if isinstance(one, str) else (0x82, one) for one in messages
+    ]
+    following, _ = decode_frames(data, position, PLAIN, 0x80, NO_LIMIT, 1)
+    for first, payload in following:
+        assert first not in (0x81, 0x82) or (
+            first == 0x81 and "\ufffd" in payload.decode(errors="replace")
+        )
 
 
 @given(sessions())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ws_middleware.auth.identity import admit
+from ws_middleware.auth.identity import on_terms
 from ws_middleware.auth.reading import (
     SecretsInTheOpen,
     read_credentials,
@@ -111,7 +111,7 @@ class Bearer:
         if identity is None or identity is False:
             raise Unauthorized([self._challenge("invalid_token")], "the token is not valid")
         # What answers a URL with a token in it is not to be stored (§2.3).
-        return admit(identity, headers=[_NO_STORE]) if queried else identity
+        return on_terms(identity, headers=[_NO_STORE]) if queried else identity
 
     def _presented(self, request: Request) -> Generator[str, None, None]:
         """Give the tokens of header fields; `ValueError` for malformed ones."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ws_middleware.auth.identity import admit
+from ws_middleware.auth.identity import on_terms
 from ws_middleware.auth.schemes import format_challenge, quote
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.errors import Unauthorized
@@ -54,4 +54,4 @@ class Cookie:
         identity = yield self._check(value)
         if identity is None or identity is False:
             raise Unauthorized(self.challenges(), "the session is not valid")
-        return admit(identity, ambient=True)
+        return on_terms(identity, ambient=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ws_middleware.core.headers import Fields
 
-__all__ = ["Admitted", "admit"]
+__all__ = ["Admitted", "on_terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Admitted:
     ambient: bool = False
 
 
-def admit(identity: Any, **terms: Any) -> Admitted:
+def on_terms(identity: Any, **terms: Any) -> Admitted:
     """Put terms beside an identity, which may have some already."""
     if isinstance(identity, Admitted):
         return replace(identity, **terms)

@@ -1,213 +1,65 @@
-"""Bytes to frames and back: pure functions, no state, nothing allocated from a length.
+"""Bytes to frames and back, in C where that was built and in Python where not.
 
-A whole read is decoded in one call; what is incomplete is left where it is.
-These functions are the seam for an accelerator: same names, same results, same errors.
+Both do the same (`core.pure` is the reference) and take the same arguments by position.
+`WS_MIDDLEWARE_PURE=1` in the environment forces Python.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
 
-from ws_middleware.core.frames import (
-    CONTROL_BIT,
-    FIN,
-    MAX_CONTROL_PAYLOAD,
-    OPCODE_BITS,
-    RSV_BITS,
-    Frame,
-    Opcode,
+from ws_middleware.core.frames import Frame
+from ws_middleware.core.pure import (
+    MASKED,
+    WHOLE_BINARY,
+    WHOLE_TEXT,
+    Header,
+    decode_frames,
+    decode_header,
+    decode_messages,
+    encode_frame,
+    legal_first_bytes,
+    mask,
 )
-from ws_middleware.errors import ProtocolError
 
 __all__ = [
-    "Decoded",
+    "MASKED",
+    "SPEEDUPS",
+    "WHOLE_BINARY",
+    "WHOLE_TEXT",
     "Header",
     "decode_frame",
     "decode_frames",
     "decode_header",
+    "decode_messages",
     "encode_frame",
     "legal_first_bytes",
     "mask",
     "rotate_key",
 ]
 
-#: What a frame holds: its first byte and payload, or a whole message.
-Decoded = tuple[int, bytes] | str | bytes
+#: Whether frames are read and written in C, which takes a compiler or a wheel at installation;
+#: `WS_MIDDLEWARE_PURE=1` in the environment rules it out.
+SPEEDUPS: bool = False
 
-#: How many frames one call decodes at the most.
-BATCH = 16
-
-WHOLE_TEXT = FIN | Opcode.TEXT
-WHOLE_BINARY = FIN | Opcode.BINARY
-
-MASKED = 0x80
-LENGTH_BITS = 0x7F
-LENGTH_16 = 126
-LENGTH_64 = 127
-
-#: Up to here one big-integer XOR is the fastest in pure Python, above it `translate` is.
-_INTEGER_MASK_LIMIT = 1536
-
-_from_bytes = int.from_bytes
-
-
-def _xor_tables() -> list[bytes]:
-    return [bytes(byte ^ key for byte in range(256)) for key in range(256)]
-
-
-_XOR = _xor_tables()
-#: A key times the n-th of these numbers is the key n times over.
-_REPEATED = [((1 << 32 * count) - 1) // 0xFFFFFFFF for count in range(_INTEGER_MASK_LIMIT // 4 + 1)]
-
-
-class Header(NamedTuple):
-    """Hold what the bytes before a payload say (RFC 6455 §5.2)."""
-
-    first: int
-    key: bytes
-    length: int
-    size: int
-
-
-def mask(data: bytes, key: bytes) -> bytes:
-    """Mask or unmask `data`: "octet i XOR key[i MOD 4]" (RFC 6455 §5.3).
-
-    >>> mask(b"Hello", bytes.fromhex("37fa213d")).hex()
-    '7f9f4d5158'
-    """
-    size = len(data)
-    if size <= _INTEGER_MASK_LIMIT:
-        words = (size + 3) // 4
-        stream = _from_bytes(key, "little") * _REPEATED[words]
-        return (_from_bytes(data, "little") ^ stream).to_bytes(4 * words, "little")[:size]
-    masked = bytearray(size)
-    for index, byte in enumerate(key):
-        masked[index::4] = data[index::4].translate(_XOR[byte])
-    return bytes(masked)
+if os.environ.get("WS_MIDDLEWARE_PURE", "0") in ("", "0"):
+    try:
+        from ws_middleware.core._speedups import (
+            decode_frames,
+            decode_messages,
+            encode_frame,
+            mask,
+        )
+    except ImportError:  # there was no compiler
+        pass
+    else:
+        SPEEDUPS = True
 
 
 def rotate_key(key: bytes, count: int) -> bytes:
     """Give the key for the octets that follow the first `count` ones."""
     offset = count % 4
     return key[offset:] + key[:offset]
-
-
-def legal_first_bytes(marks: frozenset[int]) -> bytes:
-    """Make the table of first bytes a peer may send: 1 where legal, 0 where not.
-
-    `marks` holds, for the reserved bits and opcodes that extensions claim, the first bytes
-    without FIN that become legal beside those of RFC 6455 §5.2.
-    """
-    data = {0x0, 0x1, 0x2} | {mark for mark in marks if not mark & CONTROL_BIT}
-    control = {0x8, 0x9, 0xA} | {mark for mark in marks if mark & CONTROL_BIT}
-    # "Control frames … MUST NOT be fragmented" (§5.5): only with FIN.
-    legal = data | {FIN | first for first in data | control}
-    return bytes(first in legal for first in range(256))
-
-
-def _explain_illegal(first: int) -> ProtocolError:
-    opcode = first & OPCODE_BITS
-    if opcode & CONTROL_BIT and not first & FIN:
-        return ProtocolError("fragmented control frame (RFC 6455 §5.5)")
-    if first & RSV_BITS and opcode in (0, 1, 2, 8, 9, 10):
-        return ProtocolError("reserved bit set that no extension claimed (RFC 6455 §5.2)")
-    return ProtocolError(f"unknown opcode {opcode:#x} (RFC 6455 §5.2)")
-
-
-def decode_header(data: bytes, position: int, legal: bytes, masked: int) -> Header | None:
-    """Read and check the header at `position`; None while it is incomplete.
-
-    `masked` is 0x80 where frames must be masked and 0 where they must not be. Each check is
-    made as soon as its bytes are there, so a bad frame fails before its payload comes.
-    """
-    available = len(data) - position
-    if available < 1:
-        return None
-    first = data[position]
-    if not legal[first]:
-        raise _explain_illegal(first)
-    if available < 2:
-        return None
-    second = data[position + 1]
-    if second & MASKED != masked:
-        # "a server MUST close the connection upon receiving a frame that is not masked …
-        # A client MUST close a connection if it detects a masked frame" (§5.1)
-        raise ProtocolError(f"{'unmasked' if masked else 'masked'} frame (RFC 6455 §5.1)")
-    length = second & LENGTH_BITS
-    if first & CONTROL_BIT and length > MAX_CONTROL_PAYLOAD:
-        raise ProtocolError("control frame longer than 125 bytes (RFC 6455 §5.5)")
-    size = 2
-    if length >= LENGTH_16:
-        size += 2 if length == LENGTH_16 else 8
-        if available < size:
-            return None
-        minimum = 126 if length == LENGTH_16 else 65536
-        length = int.from_bytes(data[position + 2 : position + size], "big")
-        _check_length(length, minimum)
-    if masked:
-        size += 4
-        if available < size:
-            return None
-    return Header(
-        first, data[position + size - 4 : position + size] if masked else b"", length, size
-    )
-
-
-def _check_length(length: int, minimum: int) -> None:
-    # "the minimal number of bytes MUST be used to encode the length" (§5.2)
-    if length < minimum:
-        raise ProtocolError("length not in its shortest form (RFC 6455 §5.2)")
-    # "the most significant bit MUST be 0"
-    if length >> 63:
-        raise ProtocolError("64-bit length with its top bit set (RFC 6455 §5.2)")
-
-
-def decode_frames(
-    data: bytes, position: int, legal: bytes, masked: int, limit: int, plain: bool
-) -> tuple[list[Decoded], int]:
-    """Decode a batch of whole, legal frames from `position` on, data of up to `limit` bytes.
-
-    Returns what they hold and the position behind the last of them: (first byte, unmasked
-    payload), or, where `plain` allows it, at once the str or bytes of a message of one frame.
-    It stops without a word before a frame that is incomplete, illegal or too long:
-    `decode_header` says which.
-    """
-    frames: list[Decoded] = []
-    end = len(data)
-    key_size = 4 if masked else 0
-    while position + 2 <= end and len(frames) < BATCH:
-        first = data[position]
-        length = data[position + 1]
-        start = position + 2
-        if not legal[first] or length & MASKED != masked:
-            break
-        length &= LENGTH_BITS
-        if length >= LENGTH_16:
-            start += 2
-            if first & CONTROL_BIT or length == LENGTH_64 or start > end:
-                break
-            length = data[start - 2] << 8 | data[start - 1]
-            if length < LENGTH_16:
-                break
-        start += key_size
-        stop = start + length
-        if stop > end or (length > limit and not first & CONTROL_BIT):
-            break
-        payload = data[start:stop]
-        if masked:
-            payload = mask(payload, data[start - 4 : start])
-        frames.append(_message_of(first, payload) if plain else (first, payload))
-        position = stop
-    return frames, position
-
-
-def _message_of(first: int, payload: bytes) -> Decoded:
-    if first == WHOLE_TEXT:
-        try:
-            return payload.decode()
-        except UnicodeDecodeError:
-            return first, payload  # an error in its turn
-    return payload if first == WHOLE_BINARY else (first, payload)
 
 
 def decode_frame(data: bytes, legal: bytes, masked: int) -> tuple[Frame, int] | None:
@@ -224,22 +76,3 @@ def decode_frame(data: bytes, legal: bytes, masked: int) -> tuple[Frame, int] | 
     if masked:
         payload = mask(payload, header.key)
     return Frame.from_first_byte(header.first, payload), stop
-
-
-def encode_frame(first: int, payload: bytes, key: bytes = b"") -> bytes:
-    """Write one frame with the length in its shortest form, masked when `key` is given.
-
-    >>> encode_frame(0x81, b"hi")
-    b'\\x81\\x02hi'
-    """
-    length = len(payload)
-    masked = MASKED if key else 0
-    if length < LENGTH_16:
-        head = bytes((first, masked | length))
-    elif length < 65536:
-        head = bytes((first, masked | LENGTH_16, length >> 8, length & 0xFF))
-    else:
-        head = bytes((first, masked | LENGTH_64)) + length.to_bytes(8, "big")
-    if key:
-        return b"".join((head, key, mask(payload, key)))
-    return head + payload

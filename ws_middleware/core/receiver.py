@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 from collections.abc import Sequence
 
 from ws_middleware.core.codec import (
     MASKED,
-    Decoded,
     Header,
     decode_frames,
     decode_header,
+    decode_messages,
     legal_first_bytes,
     mask,
     rotate_key,
@@ -29,8 +30,8 @@ from ws_middleware.options import Options
 
 __all__ = ["Receiver"]
 
-#: Longer frames are not decoded in one piece, but as they arrive.
-LONG = 65_535
+#: How many frames are decoded ahead.
+BATCH = 16
 
 _STANDARD_OPCODES = frozenset(Opcode)
 
@@ -66,8 +67,10 @@ class Receiver:
         self._masked = MASKED if role == "server" else 0
         self._input = b""
         self._position = 0
-        self._limit = min(options.max_frame_size or LONG, options.max_message_size or LONG, LONG)
-        self._frames: list[Decoded] = []  # decoded ahead, the next one last
+        self._limit = min(
+            options.max_frame_size or sys.maxsize, options.max_message_size or sys.maxsize
+        )
+        self._frames: list[tuple[int, bytes]] = []  # decoded ahead, the next one last
         self._header: Header | None = None  # of the data frame whose payload is arriving
         self._left = 0
         self._gathered = b"" if self._streams else bytearray()
@@ -88,6 +91,21 @@ class Receiver:
         self._input = data
         self._position = 0
 
+    def take_messages(self, count: int) -> list[Data]:
+        """Take up to `count` messages of one frame each, the most frequent input, at once.
+
+        Whatever else is there, also what is wrong, is for `next_event`.
+        """
+        if self._extensions or self._frames or self._header or not self._assembler.is_idle:
+            return []
+        messages, position = decode_messages(
+            self._input, self._position, self._masked, self._limit, count
+        )
+        if position == len(self._input):
+            self._input, position = b"", 0
+        self._position = position
+        return messages
+
     def stop(self) -> None:
         """Ignore what is there and what still comes (RFC 6455 §5.5.1, §7.1.7)."""
         self.is_stopped = True
@@ -100,13 +118,7 @@ class Receiver:
         event: Data | Frame | None = None
         while event is None:
             if self._frames:
-                frame = self._frames.pop()
-                if isinstance(frame, tuple):
-                    event = self._on_frame(*frame)
-                elif self._assembler.is_idle:
-                    return frame  # the most frequent case: a message of one frame
-                else:
-                    self._assembler.expect(Opcode.TEXT)  # which is refused, like binary
+                event = self._on_frame(*self._frames.pop())
             elif self._position >= len(self._input):
                 self._input, self._position = b"", 0  # what a silent peer said is not kept
                 return None
@@ -123,12 +135,7 @@ class Receiver:
     def _decode(self) -> bool:
         """Decode whole frames, or begin with one that is not; False when bytes are missing."""
         frames, self._position = decode_frames(
-            self._input,
-            self._position,
-            self._legal,
-            self._masked,
-            self._limit,
-            not self._extensions,
+            self._input, self._position, self._legal, self._masked, self._limit, BATCH
         )
         if frames:
             frames.reverse()

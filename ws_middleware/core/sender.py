@@ -65,7 +65,7 @@ class Sender:
         if self._extensions:
             self._message(as_message(message))
         elif isinstance(message, str):
-            self._write(WHOLE_TEXT, message.encode())
+            self._write(WHOLE_TEXT, message)
         elif isinstance(message, bytes):
             self._write(WHOLE_BINARY, message)
         else:
@@ -128,7 +128,7 @@ class Sender:
             frame = extension.encode(frame)
         self._write(frame.first_byte, frame.payload)
 
-    def _write(self, first: int, payload: bytes, key: bytes = b"") -> None:
+    def _write(self, first: int, payload: str | bytes, key: bytes = b"") -> None:
         if self._random is not None:
             # "a fresh masking key … for each frame" (§5.3)
             key = key or self._random(4)

@@ -1,0 +1,34 @@
+"""The implementations of the codec that tests run on: each that may be used here.
+
+With `WS_MIDDLEWARE_PURE=1` that is Python alone. In CI a missing C codec is a failure.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from ws_middleware.core import pure
+
+__all__ = ["ACCELERATED", "COMPILED", "IMPLEMENTATIONS"]
+
+ACCELERATED = ("decode_messages", "decode_frames", "encode_frame", "mask")
+COMPILED = "ws_middleware.core._speedups"
+
+
+def _find() -> list[ParameterSet]:
+    found = [pytest.param(pure, id="python")]
+    if os.environ.get("WS_MIDDLEWARE_PURE", "0") in ("", "0"):
+        try:
+            found.append(pytest.param(importlib.import_module(COMPILED), id="c"))
+        except ImportError:
+            if os.environ.get("CI") == "true":
+                raise
+            found.append(pytest.param(None, id="c", marks=pytest.mark.skip("C was not built")))
+    return found
+
+
+IMPLEMENTATIONS = _find()

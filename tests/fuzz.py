@@ -1,0 +1,117 @@
+"""Feed the codec any bytes, in C and in Python, and demand that both do the same.
+
+`python -m tests.fuzz --seconds 60` mutates sessions at random, best with the sanitizers of
+`.ci/sanitize`; a fuzzer that brings its own bytes calls `agree`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import random
+import sys
+import time
+from types import ModuleType
+from typing import Any
+
+from tests.peer import frame
+from ws_middleware.core import pure
+
+__all__ = ["agree", "compare"]
+
+COMPILED = "ws_middleware.core._speedups"
+LEGAL = pure.legal_first_bytes(frozenset())
+#: With extensions that claim all there is.
+EVERYTHING = pure.legal_first_bytes(frozenset(range(0x80)))
+
+
+def compare(name: str, *arguments: Any) -> None:
+    """Call a function of both implementations; `AssertionError` where they differ."""
+    ours = _outcome(importlib.import_module(COMPILED), name, arguments)
+    reference = _outcome(pure, name, arguments)
+    assert ours == reference, f"{name}{arguments}: {ours} in C, {reference} in Python"
+
+
+def _outcome(module: ModuleType, name: str, arguments: Any) -> Any:
+    try:
+        result = getattr(module, name)(*arguments)
+    except (TypeError, ValueError) as error:
+        return type(error)
+    return _typed(result)
+
+
+def _typed(result: Any) -> Any:
+    """Put the type beside each value."""
+    parts = [_typed(part) for part in result] if isinstance(result, (tuple, list)) else result
+    return type(result), parts
+
+
+def agree(data: bytes) -> None:
+    """Demand that both implementations do the same with these bytes.
+
+    The first ones choose the arguments, the others are what the peer sends.
+    """
+    choice, position, limit, data = data[0], data[1] & 7, data[2] * data[3], data[4:]
+    position *= choice >> 4 & 1
+    legal = EVERYTHING if choice & 1 else LEGAL
+    masked = pure.MASKED if choice & 2 else 0
+    limit = sys.maxsize + 1 if choice & 4 else limit
+    compare("decode_frames", data, position, legal, masked, limit, choice >> 4)
+    compare("decode_messages", data, position, masked, limit, choice >> 4)
+    octets = memoryview(data)[position:]
+    compare("mask", octets, data[: 3 + bool(choice & 240)])
+    compare("encode_frame", choice, octets, data[: choice >> 4])
+
+
+def mutate(data: bytearray, bits: random.Random) -> None:
+    """Change a session in a few places."""
+    for _ in range(bits.randrange(4)):
+        at = bits.randrange(len(data))
+        match bits.randrange(4):
+            case 0:
+                data[at] = bits.choice([0, 1, 0x7D, 0x7E, 0x7F, 0x80, 0xFE, 0xFF])
+            case 1:
+                data[at] ^= 1 << bits.randrange(8)
+            case 2:
+                del data[at + 4 :]
+            case 3:
+                data[at:at] = bits.randbytes(bits.randrange(9))
+
+
+def make_session(bits: random.Random) -> bytearray:
+    """Make some frames, mostly right ones, behind the bytes that choose the arguments."""
+    data = bytearray(bits.randbytes(4))
+    for _ in range(bits.randrange(20)):
+        size = bits.choice([0, 1, 2, 30, 125, 126, 300, bits.randrange(70_000)])
+        text = bits.choice(["a", "é", "\N{EURO SIGN}", "\N{GRINNING FACE}"]) * (size // 4)
+        payload = bits.choice([bits.randbytes(size), text.encode()])
+        key = bits.randbytes(4) if data[0] & 2 else None
+        opcode = bits.choice([0, 1, 1, 2, 8, 9, 10, bits.randrange(16)])
+        data += frame(opcode, payload, fin=bits.random() < 0.9, key=key)
+    return data
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Search for a while; whatever differs ends it with the seed that shows it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=None, help="try this one alone")
+    parsed = parser.parse_args(arguments)
+    end, seed, count = time.monotonic() + parsed.seconds, random.randrange(1 << 32), 0
+    while count == 0 or (time.monotonic() < end and parsed.seed is None):
+        seed = seed + 1 if parsed.seed is None else parsed.seed
+        bits = random.Random(seed)
+        data = make_session(bits)
+        mutate(data, bits)
+        try:
+            agree(bytes(data))
+        except AssertionError as error:
+            print(f"--seed {seed}: {error}", file=sys.stderr)
+            return 1
+        count += 1
+    print(f"{count} sessions, no difference")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""C and Python agree on results, their types, and errors; neither keeps what it was given."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests import fuzz
+from tests.core.implementations import IMPLEMENTATIONS
+from tests.properties.strategies import keys, payloads, sessions
+from ws_middleware.core import pure
+from ws_middleware.core.codec import SPEEDUPS
+
+pytestmark = pytest.mark.skipif(not SPEEDUPS, reason="C was not built")
+TABLES = st.sampled_from([fuzz.LEGAL, fuzz.EVERYTHING])
+LIMITS = st.sampled_from([0, 3, 125, 65535, sys.maxsize, sys.maxsize + 1, 1 << 64])
+
+
+@given(sessions(), TABLES, st.sampled_from([0x80, 0]), LIMITS, st.integers(0, 3), st.integers(0, 9))
+@example(bytes.fromhex("82ff7fffffffffffffff00000000"), fuzz.LEGAL, 0x80, 1 << 64, 0, 9)
+@example(bytes.fromhex("82ffffffffffffffffff00000000"), fuzz.LEGAL, 0x80, 1 << 64, 0, 9)
+@example(bytes.fromhex("8184000000006eedefff"), fuzz.LEGAL, 0x80, 9, 0, 9)
+def test_frames_are_decoded_alike(
+    data: bytes, legal: bytes, masked: int, limit: int, position: int, count: int
+) -> None:
+    fuzz.compare("decode_frames", data, position, legal, masked, limit, count)
+    fuzz.compare("decode_messages", data, position, masked, limit, count)
+
+
+@given(st.text(max_size=40).map(str.encode), st.binary(max_size=6), keys, st.integers(0, 5))
+def test_text_is_decoded_alike(text: bytes, junk: bytes, key: bytes, cut: int) -> None:
+    data = b"".join(
+        pure.encode_frame(0x81, payload, key) for payload in (text, text[:-cut], text + junk)
+    )
+    fuzz.compare("decode_messages", data, 0, 0x80, 1 << 20, 9)
+
+
+@given(st.integers(-1, 256), st.one_of(payloads, st.text()), st.one_of(keys, st.binary(max_size=6)))
+def test_frames_are_encoded_alike(first: int, payload: bytes | str, key: bytes) -> None:
+    fuzz.compare("encode_frame", first, payload, key)
+
+
+@given(payloads, st.one_of(keys, st.binary(max_size=6)), st.integers(0, 40))
+def test_octets_are_masked_alike(data: bytes, key: bytes, start: int) -> None:
+    fuzz.compare("mask", memoryview(data)[start:], key)
+
+
+def test_fuzzer_finds_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["--seconds", "1"]) == 0
+    assert "no difference" in capsys.readouterr().out
+
+
+def test_fuzzer_finds_a_difference(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pure, "mask", lambda data, key: bytes(data))
+    assert fuzz.main(["--seed", "1"]) == 1
+    assert "--seed 1: mask" in capsys.readouterr().err
+
+
+BAD_TEXT = pure.encode_frame(0x81, b"\xff" * 300, b"1234")
+SESSION = b"".join(
+    pure.encode_frame(first, payload, b"1234")
+    for first, payload in [
+        (0x81, b"text" * 9),
+        (0x81, "é".encode() * 99),
+        (0x82, b"x"),
+        (0x89, b""),
+    ]
+)
+CALLS = [
+    lambda module: module.decode_frames(SESSION + BAD_TEXT, 0, fuzz.LEGAL, 0x80, 1 << 20, 9),
+    lambda module: module.decode_messages(SESSION, 0, 0x80, 1 << 20, 9),
+    lambda module: module.decode_messages(BAD_TEXT, 0, 0x80, 1 << 20, 9),
+    lambda module: module.decode_messages("text", 0, 0x80, 1 << 20, 9),
+    lambda module: module.decode_messages(SESSION, 0),
+    lambda module: module.encode_frame(0x81, bytearray(1000), b"1234"),
+    lambda module: module.encode_frame(payload=b"x", first=0x81),
+    lambda module: module.mask(bytearray(1000), b"1234"),
+    lambda module: module.mask(bytearray(1000), b"123"),
+    lambda module: module.mask(bytearray(1000), "text"),
+    lambda module: module.encode_frame(0x81, "text" * 99),
+    lambda module: module.encode_frame(0x81, "é" * 999),
+    lambda module: module.encode_frame(0x81, "\ud800"),
+    lambda module: module.encode_frame(0x81, b"text", b"123"),
+    lambda module: module.decode_frames("text", 0, fuzz.LEGAL, 0x80, 1 << 20, 9),
+    lambda module: module.decode_frames(SESSION, -1, fuzz.LEGAL, 0x80, 1 << 20, 9),
+    lambda module: module.decode_frames(SESSION, 0, b"short", 0x80, 1 << 20, 9),
+    lambda module: module.decode_frames(SESSION, 0),
+    lambda module: module.mask(b"", b"1234", b""),
+    lambda module: module.mask(b"", other=b"1234"),
+    lambda module: module.mask(b""),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_nothing_is_kept(call: Callable[[object], object]) -> None:
+    """References that are not given back, and buffers, would be memory that grows."""
+    (compiled,) = (one.values[0] for one in IMPLEMENTATIONS if one.id == "c")
+
+    def repeat(times: int) -> None:
+        for _ in range(times):
+            with contextlib.suppress(TypeError, ValueError):
+                call(compiled)
+
+    tracemalloc.start()
+    try:
+        repeat(50)
+        before = tracemalloc.get_traced_memory()[0]
+        repeat(1000)
+        assert tracemalloc.get_traced_memory()[0] - before < 10_000
+    finally:
+        tracemalloc.stop()

@@ -1,0 +1,255 @@
+"""The codec in Python: the reference that `_speedups.c` has to agree with.
+
+Pure functions, no state, nothing allocated from a length. A whole read is decoded in one call;
+what is incomplete is left where it is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ws_middleware.core.frames import (
+    CONTROL_BIT,
+    FIN,
+    MAX_CONTROL_PAYLOAD,
+    OPCODE_BITS,
+    RSV_BITS,
+    Opcode,
+)
+from ws_middleware.errors import ProtocolError
+
+__all__ = [
+    "Header",
+    "decode_frames",
+    "decode_header",
+    "decode_messages",
+    "encode_frame",
+    "legal_first_bytes",
+    "mask",
+]
+
+WHOLE_TEXT = FIN | Opcode.TEXT
+WHOLE_BINARY = FIN | Opcode.BINARY
+
+MASKED = 0x80
+LENGTH_BITS = 0x7F
+LENGTH_16 = 126
+LENGTH_64 = 127
+KEY_SIZE = 4
+
+#: Up to here one big-integer XOR is the fastest in pure Python, above it `translate` is.
+_INTEGER_MASK_LIMIT = 1536
+
+_from_bytes = int.from_bytes
+
+
+def _xor_tables() -> list[bytes]:
+    return [bytes(byte ^ key for byte in range(256)) for key in range(256)]
+
+
+_XOR = _xor_tables()
+#: A key times the n-th of these numbers is the key n times over.
+_REPEATED = [((1 << 32 * count) - 1) // 0xFFFFFFFF for count in range(_INTEGER_MASK_LIMIT // 4 + 1)]
+
+
+class Header(NamedTuple):
+    """Hold what the bytes before a payload say (RFC 6455 §5.2)."""
+
+    first: int
+    key: bytes
+    length: int
+    size: int
+
+
+def mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
+    """Mask or unmask `data`: "octet i XOR key[i MOD 4]" (RFC 6455 §5.3).
+
+    >>> mask(b"Hello", bytes.fromhex("37fa213d")).hex()
+    '7f9f4d5158'
+    """
+    if len(key) != KEY_SIZE:
+        raise ValueError("a masking key has four bytes (RFC 6455 §5.3)")
+    size = len(data)
+    if size <= _INTEGER_MASK_LIMIT:
+        words = (size + 3) // 4
+        stream = _from_bytes(key, "little") * _REPEATED[words]
+        return (_from_bytes(data, "little") ^ stream).to_bytes(4 * words, "little")[:size]
+    masked, data = bytearray(size), bytes(data)
+    for index, byte in enumerate(key):
+        masked[index::4] = data[index::4].translate(_XOR[byte])
+    return bytes(masked)
+
+
+def legal_first_bytes(marks: frozenset[int]) -> bytes:
+    """Make the table of first bytes a peer may send: 1 where legal, 0 where not.
+
+    `marks` holds, for the reserved bits and opcodes that extensions claim, the first bytes
+    without FIN that become legal beside those of RFC 6455 §5.2.
+    """
+    data = {0x0, 0x1, 0x2} | {mark for mark in marks if not mark & CONTROL_BIT}
+    control = {0x8, 0x9, 0xA} | {mark for mark in marks if mark & CONTROL_BIT}
+    # "Control frames … MUST NOT be fragmented" (§5.5): only with FIN.
+    legal = data | {FIN | first for first in data | control}
+    return bytes(first in legal for first in range(256))
+
+
+def _explain_illegal(first: int) -> ProtocolError:
+    opcode = first & OPCODE_BITS
+    if opcode & CONTROL_BIT and not first & FIN:
+        return ProtocolError("fragmented control frame (RFC 6455 §5.5)")
+    if first & RSV_BITS and opcode in (0, 1, 2, 8, 9, 10):
+        return ProtocolError("reserved bit set that no extension claimed (RFC 6455 §5.2)")
+    return ProtocolError(f"unknown opcode {opcode:#x} (RFC 6455 §5.2)")
+
+
+def decode_header(data: bytes, position: int, legal: bytes, masked: int) -> Header | None:
+    """Read and check the header at `position`; None while it is incomplete.
+
+    `masked` is 0x80 where frames must be masked and 0 where they must not be. Each check is
+    made as soon as its bytes are there, so a bad frame fails before its payload comes.
+    """
+    available = len(data) - position
+    if available < 1:
+        return None
+    first = data[position]
+    if not legal[first]:
+        raise _explain_illegal(first)
+    if available < 2:
+        return None
+    second = data[position + 1]
+    if second & MASKED != masked:
+        # "a server MUST close the connection upon receiving a frame that is not masked …
+        # A client MUST close a connection if it detects a masked frame" (§5.1)
+        raise ProtocolError(f"{'unmasked' if masked else 'masked'} frame (RFC 6455 §5.1)")
+    length = second & LENGTH_BITS
+    if first & CONTROL_BIT and length > MAX_CONTROL_PAYLOAD:
+        raise ProtocolError("control frame longer than 125 bytes (RFC 6455 §5.5)")
+    size = 2
+    if length >= LENGTH_16:
+        size += 2 if length == LENGTH_16 else 8
+        if available < size:
+            return None
+        minimum = 126 if length == LENGTH_16 else 65536
+        length = int.from_bytes(data[position + 2 : position + size], "big")
+        _check_length(length, minimum)
+    if masked:
+        size += 4
+        if available < size:
+            return None
+    return Header(
+        first, data[position + size - 4 : position + size] if masked else b"", length, size
+    )
+
+
+def _check_length(length: int, minimum: int) -> None:
+    # "the minimal number of bytes MUST be used to encode the length" (§5.2)
+    if length < minimum:
+        raise ProtocolError("length not in its shortest form (RFC 6455 §5.2)")
+    # "the most significant bit MUST be 0"
+    if length >> 63:
+        raise ProtocolError("64-bit length with its top bit set (RFC 6455 §5.2)")
+
+
+def decode_messages(
+    data: bytes, position: int, masked: int, limit: int, count: int
+) -> tuple[list[str | bytes], int]:
+    """Decode up to `count` messages of one frame from `position` on, each of up to `limit` bytes.
+
+    Returns them and the position behind the last of them. It stops without a word before
+    anything else: `decode_frames` reads the frame there, where it is whole and legal.
+    """
+    messages: list[str | bytes] = []
+    while len(messages) < count:
+        start, stop = _find_payload(data, position, masked)
+        if stop == 0 or stop - start > limit:
+            break
+        first = data[position]
+        if first not in (WHOLE_TEXT, WHOLE_BINARY):
+            break
+        payload = data[start:stop]
+        if masked:
+            payload = mask(payload, data[start - KEY_SIZE : start])
+        if first == WHOLE_BINARY:
+            messages.append(payload)
+        else:
+            try:
+                messages.append(payload.decode())
+            except UnicodeDecodeError:
+                break
+        position = stop
+    return messages, position
+
+
+def decode_frames(
+    data: bytes, position: int, legal: bytes, masked: int, limit: int, count: int
+) -> tuple[list[tuple[int, bytes]], int]:
+    """Decode up to `count` whole, legal frames from `position` on, data of up to `limit` bytes.
+
+    Returns the first byte and the unmasked payload of each, and the position behind the last
+    of them. It stops without a word before a frame that is incomplete, illegal or too long:
+    `decode_header` says which.
+    """
+    frames: list[tuple[int, bytes]] = []
+    while len(frames) < count:
+        start, stop = _find_payload(data, position, masked)
+        if stop == 0:
+            break
+        first = data[position]
+        if not legal[first] or (stop - start > limit and not first & CONTROL_BIT):
+            break
+        payload = data[start:stop]
+        if masked:
+            payload = mask(payload, data[start - KEY_SIZE : start])
+        frames.append((first, payload))
+        position = stop
+    return frames, position
+
+
+def _find_payload(data: bytes, position: int, masked: int) -> tuple[int, int]:
+    """Tell where the payload of the frame at `position` begins and ends.
+
+    (0, 0) stands for a frame that is incomplete, or whose second byte or length is illegal.
+    """
+    end = len(data)
+    start = position + 2
+    if start > end:
+        return 0, 0
+    length = data[position + 1]
+    if length & MASKED != masked:
+        return 0, 0
+    length &= LENGTH_BITS
+    if length >= LENGTH_16:
+        size, minimum = (2, LENGTH_16) if length == LENGTH_16 else (8, 65536)
+        start += size
+        if data[position] & CONTROL_BIT or start > end:
+            return 0, 0
+        length = _from_bytes(data[start - size : start], "big")
+        if length < minimum:
+            return 0, 0
+    if masked:
+        start += KEY_SIZE
+    stop = start + length
+    return (start, stop) if stop <= end else (0, 0)
+
+
+def encode_frame(
+    first: int, payload: str | bytes | bytearray | memoryview, key: bytes = b""
+) -> bytes:
+    """Write one frame with the length in its shortest form, masked when `key` is given.
+
+    The payload of text may be given as str.
+
+    >>> encode_frame(0x81, "hi")
+    b'\\x81\\x02hi'
+    """
+    if isinstance(payload, str):
+        payload = payload.encode()
+    length = len(payload)
+    masked = MASKED if key else 0
+    if length < LENGTH_16:
+        head = bytes((first, masked | length))
+    elif length < 65536:
+        head = bytes((first, masked | LENGTH_16, length >> 8, length & 0xFF))
+    else:
+        head = bytes((first, masked | LENGTH_64)) + length.to_bytes(8, "big")
+    return head + key + mask(payload, key) if key else head + payload
