@@ -27,15 +27,16 @@ LAYERS = {
     "authenticators": "auth",
     "drivers": "native waiting pool stream driver socket_driver",
     "connections": """
-        request info logs connection socket_connection aio broadcast bridge response_reader
+        request info logs connection socket_connection aio broadcast bridge
+        request_reader response_reader frame_socket
     """,
     "routes": """
         asking handlers gate admission introduction policy routing upgrade
     """,
     "mounts": """
         wsgi.types wsgi.environ wsgi.hijack wsgi.servers wsgi.threads wsgi.parking wsgi.asking
-        wsgi.endings wsgi.relay wsgi.serving wsgi.middleware wsgi
-        asgi asgi.types asgi.head asgi.lingering asgi.session asgi.handover asgi.uvicorn
+        wsgi.endings wsgi.relay wsgi.serving wsgi.middleware wsgi raw accepting
+        asgi asgi.types asgi.lingering asgi.session asgi.handover asgi.uvicorn
         asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
@@ -58,7 +59,7 @@ IMPURE = """
 #: The modules that may know a third party.
 THIRD_PARTIES = {
     "werkzeug": ["request", "routing"],
-    "h11": ["asgi.head", "asgi.guard", "response_reader"],
+    "h11": ["asgi.guard", "request_reader", "response_reader"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
     "a2wsgi": ["cli.target"],
     "python_socks": ["client.socks"],
