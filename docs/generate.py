@@ -48,6 +48,7 @@ SECTIONS = {
         "ProxyError",
         "ProtocolError",
         "UnexpectedMessageError",
+        "UnsupportedError",
         "ConcurrencyError",
     ],
     "Frames": [

@@ -34,8 +34,9 @@ LAYERS = {
         asking handlers gate admission introduction policy routing upgrade
     """,
     "mounts": """
-        wsgi.types wsgi.environ wsgi.hijack wsgi.servers wsgi.threads wsgi.parking wsgi.asking
-        wsgi.endings wsgi.relay wsgi.serving wsgi.middleware wsgi raw accepting
+        wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
+        wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
+        raw accepting
         asgi asgi.types asgi.lingering asgi.session asgi.handover asgi.uvicorn
         asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
         server

@@ -6,19 +6,22 @@ taken. The call returns as soon as the connection is parked, or when an in-place
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from ws_middleware.asking import run_in_place
 from ws_middleware.core.handshake import is_attempt, phrase_of, refusal_fields
 from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import is_blocking, needs_loop
 from ws_middleware.logs import handshake_refused
-from ws_middleware.request import Request, scrub_environ
+from ws_middleware.request import Address, Request, scrub_environ
 from ws_middleware.routing import Route, Router
 from ws_middleware.upgrade import Upgrade, decide, find_route
+from ws_middleware.waiting import waiting_for
 from ws_middleware.wsgi.asking import asking_within
-from ws_middleware.wsgi.endings import watch
+from ws_middleware.wsgi.endings import watch, watch_worker
 from ws_middleware.wsgi.environ import make_request, names_websocket
 from ws_middleware.wsgi.hijack import Hijacker, can_park
 from ws_middleware.wsgi.servers import find_hijacker
@@ -103,8 +106,11 @@ class WSGIMiddleware:
             if wants_thread:
                 self._threads.give_back()
             raise
+        request.remote_address = _with_port(request.remote_address, taken.sock)
         parks = self._park and can_park(taken.sock)
         serving = Serving(request, route, upgrade, taken.parked() if parks else taken)
+        if not parks:
+            watch_worker(waiting_for(taken.sock))
         if wants_thread and parks:
             self._threads.run(serving.in_thread)
             return hijacker
@@ -113,8 +119,17 @@ class WSGIMiddleware:
         if needs_loop(route.handler) or parks:
             serving.start_on_loop(relays=not parks)
         else:
-            serving.in_thread(borrowed=True)
+            serving.in_thread()
         return hijacker
+
+
+def _with_port(address: Address, sock: Any) -> Address:
+    """Complete an address whose port the server did not tell of, if it is the socket's own."""
+    with contextlib.suppress(OSError):
+        own = sock.getpeername()
+        if isinstance(address, tuple) and address[1] == 0 and own[:1] == address[:1]:
+            return address[0], own[1]
+    return address
 
 
 def _respond(error: HandshakeError, start_response: StartResponse) -> Iterable[bytes]:

@@ -48,7 +48,7 @@ class Serving:
             return
         ours, theirs = socket.socketpair()
         parking().start(replace(self, taken=self.taken._replace(sock=ours))._on_loop)
-        relay(Stream(self.taken.sock, borrowed=True), Stream(theirs))
+        relay(self._stream, Stream(theirs))
 
     async def _on_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -58,12 +58,12 @@ class Serving:
             self.upgrade.ended()
             raise
 
-    def in_thread(self, *, borrowed: bool = False) -> None:
+    def in_thread(self) -> None:
         """Serve in the calling thread or greenlet, from the 101 to the end of the handler."""
         now = time.monotonic()
         driver = SocketDriver(
             self.make_endpoint(now),
-            Stream(self.taken.sock, borrowed=borrowed),
+            self._stream,
             self.route.options,
             preface=self.response,
             leftover=self.taken.leftover,
@@ -79,6 +79,10 @@ class Serving:
     def _introduce(self, connection: SocketConnection) -> bool:
         introduction = self.upgrade.introduction
         return introduction is None or introduction.in_place(connection, ask_in_worker)
+
+    @property
+    def _stream(self) -> Stream:
+        return Stream(self.taken.sock, borrowed=self.taken.borrowed)
 
     @property
     def response(self) -> bytes:
