@@ -21,8 +21,7 @@ from uvicorn.server import ServerState
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.handover import Handover, look_behind
-from ws_middleware.asgi.head import parse_head
-from ws_middleware.asgi.lingering import LingeringClose, encode_refusal
+from ws_middleware.asgi.lingering import LingeringClose
 from ws_middleware.asgi.session import Session
 from ws_middleware.asgi.types import Scope
 from ws_middleware.core.endpoint import Endpoint, State
@@ -31,6 +30,7 @@ from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.handshake import (
     RequestHead,
     check_request,
+    encode_refusal,
     encode_response,
     offered_extensions,
     offered_subprotocols,
@@ -42,6 +42,7 @@ from ws_middleware.errors import HandshakeError
 from ws_middleware.logs import connection_finished, handshake_refused
 from ws_middleware.options import Options
 from ws_middleware.request import Request
+from ws_middleware.request_reader import parse_head
 from ws_middleware.upgrade import Upgrade
 
 __all__ = ["EXTENSION", "WebSocketProtocol"]
