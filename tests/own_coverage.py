@@ -1,6 +1,6 @@
 """Demand that each module of the core is covered, every branch, by its own test module.
 
-`ws_middleware/core/x.py` belongs to `tests/core/test_x.py`, and the extensions likewise; the
+`ws_middleware/core/x.py` belongs to `tests/core/test_x.py`, extensions and auth likewise; the
 codec and its implementation in Python share one. All of it is one run: what a test module executes
 is told apart from what the others do.
 """
@@ -18,7 +18,7 @@ import coverage
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("core", "extensions")
+FOLDERS = ("core", "extensions", "auth")
 #: What importing executes belongs to every test module.
 IMPORT = "import"
 

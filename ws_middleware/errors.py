@@ -11,9 +11,15 @@ from collections.abc import Sequence
 __all__ = [
     "ConcurrencyError",
     "ConnectionClosed",
+    "Forbidden",
     "HandshakeError",
+    "HandshakeRefused",
     "ProtocolError",
+    "ProxyError",
+    "Reject",
+    "Unauthorized",
     "UnexpectedMessageError",
+    "UnsupportedError",
     "WebSocketError",
 ]
 
@@ -36,10 +42,11 @@ class ProtocolError(WebSocketError):
 
 
 class HandshakeError(WebSocketError):
-    """Refuse an opening handshake with an HTTP response.
+    """Refuse an opening handshake, of a client with an HTTP response.
 
-    `status` is the HTTP status; `headers` are fields the status requires (RFC 9110), such as
-    `Allow` for 405; the reason is the response's body, so it never holds secrets.
+    `status` is the HTTP status, 0 where a server's answer had none; `headers` are fields the
+    status requires (RFC 9110), such as `Allow` for 405; the reason is the response's body, so
+    it never holds secrets.
     """
 
     def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -47,6 +54,83 @@ class HandshakeError(WebSocketError):
         self.status = status
         self.reason = reason
         self.headers: tuple[tuple[str, str], ...] = tuple(headers)
+        #: The response's content; where no field says otherwise it is text.
+        self.body: bytes = (reason + "\n").encode()
+        #: The close code for those who never see the status (setting: readable).
+        self.close_code: int = 4000 + status
+
+
+class Reject(HandshakeError):
+    """Refuse a handshake with exactly this response, from an authenticator or a hook of yours.
+
+    `reason` stands in the log and, unless `body` is given, in the response: it holds no
+    secrets. `close_code` is what scripts see where `readable` is set, 4000 + status by default.
+
+    >>> Reject(402, "the trial is over", [("Link", "</pay>")]).close_code
+    4402
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | str | None = None,
+        close_code: int | None = None,
+    ) -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"status {status} does not refuse a request; take one of 400 to 599")
+        super().__init__(status, reason, headers)
+        if body is not None:
+            self.body = body.encode() if isinstance(body, str) else body
+        if close_code is not None:
+            self.close_code = close_code
+
+
+class Unauthorized(Reject):
+    """Refuse with 401 until the peer proves who it is; one challenge for each way to do that.
+
+    >>> Unauthorized(['Basic realm="attic"']).headers
+    (('WWW-Authenticate', 'Basic realm="attic"'),)
+    """
+
+    def __init__(
+        self, challenges: Sequence[str], reason: str = "authentication is required"
+    ) -> None:
+        # "A server generating a 401 … response MUST send a WWW-Authenticate header field
+        # containing at least one challenge" (RFC 9110 §11.6.1)
+        if isinstance(challenges, str) or not challenges:
+            raise ValueError("a 401 needs a list with at least one challenge (RFC 9110 §11.6.1)")
+        super().__init__(401, reason, [("WWW-Authenticate", one) for one in challenges])
+        self.challenges: tuple[str, ...] = tuple(challenges)
+
+
+class Forbidden(Reject):
+    """Refuse with 403: who the peer is does not help, or nothing can show it."""
+
+    def __init__(self, reason: str = "you may not connect here") -> None:
+        super().__init__(403, reason)
+
+
+class HandshakeRefused(HandshakeError):
+    """Tell a client with which HTTP response a server refused to open a WebSocket.
+
+    `status` and `headers` are the response's, `body` is the beginning of its body.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(status, reason, headers)
+        self.body = body
+
+
+class ProxyError(HandshakeRefused, ConnectionError):
+    """Tell that a proxy did not lead to the server; `status` is 0 where it gave none."""
 
 
 class ConnectionClosed(WebSocketError):
@@ -104,3 +188,7 @@ class UnexpectedMessageError(WebSocketError, TypeError):
     def __init__(self, reason: str, message: str | bytes) -> None:
         super().__init__(reason)
         self.message = message
+
+
+class UnsupportedError(WebSocketError, RuntimeError):
+    """Tell that the server, which owns the frames, offers no way to do this."""

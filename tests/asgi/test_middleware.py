@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -215,6 +214,7 @@ def call(app: App, scope: Event, *events: Event) -> list[Event]:
     coming = iter(events)
 
     async def receive() -> Event:
+        await settled()
         return next(coming)
 
     async def send(event: Event) -> None:
@@ -224,16 +224,74 @@ def call(app: App, scope: Event, *events: Event) -> list[Event]:
     return sent
 
 
+CONNECT = {"type": "websocket.connect"}
+DENIAL: Event = {"extensions": {"websocket.http.response": {}}}
+
+
 @pytest.mark.parametrize("more", [{}, {"extensions": {}}, {"extensions": {"ws_middleware": {}}}])
 @pytest.mark.parametrize("inner", [None, Inner()])
-def test_route_on_a_server_that_keeps_its_sockets_is_closed_and_told(
-    more: Event, inner: Inner | None, caplog: pytest.LogCaptureFixture
+def test_route_on_a_server_that_keeps_its_sockets(more: Event, inner: Inner | None) -> None:
+    gone = {"type": "websocket.disconnect", "code": 1001}
+    text = {"type": "websocket.receive", "text": "hi"}
+    scope = websocket_scope("/rooms/a%20b", raw_path=b"/rooms/a%20b", **more)
+    accepted, echoed = call(ws.asgi(inner), scope, CONNECT, text, gone)
+    assert accepted == {"type": "websocket.accept", "subprotocol": None, "headers": []}
+    assert echoed == {"type": "websocket.send", "text": "a b"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"headers": [(b"sec-websocket-protocol", b"other, chat")]},
+        {"subprotocols": ["other", "chat"]},  # of a server that leaves the field out
+    ],
+)
+def test_subprotocol_is_chosen_from_the_scope(more: Event) -> None:
+    gone = {"type": "websocket.disconnect"}
+    accepted, told, *_ = call(ws.asgi(), {**websocket_scope("/spoken"), **more}, CONNECT, gone)
+    assert accepted["subprotocol"] == "chat"
+    assert told == {"type": "websocket.send", "text": "chat"}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status"),
+    [
+        ("/elsewhere", [], 404),
+        ("/echo", [(b"host", b"test"), (b"origin", b"http://evil")], 403),
+        ("/echo", [(b"host", b"test"), (b"host", b"evil")], 400),
+    ],
+)
+def test_refusal_on_a_server_that_keeps_its_sockets(
+    path: str, fields: list[tuple[bytes, bytes]], status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sent = call(ws.asgi(inner), websocket_scope("/echo", **more))
-    assert sent == [{"type": "websocket.close", "code": 1011}]
-    (record,) = caplog.records
-    assert record.levelno == logging.ERROR
-    assert "python -m ws_middleware" in record.getMessage()
+    scope = {**websocket_scope(path), "headers": fields, "client": ["127.0.0.1", 9]}
+    start, body = call(ws.asgi(), {**scope, **DENIAL}, CONNECT)
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", status)
+    assert (b"content-length", str(len(body["body"])).encode()) in start["headers"]
+    assert body["type"] == "websocket.http.response.body"
+    assert not caplog.records
+    assert call(ws.asgi(), scope, CONNECT) == [{"type": "websocket.close", "code": 1008}]
+    assert ("only refuse with 403" in caplog.text) == (status != 403)
+
+
+@pytest.mark.parametrize("kind", ["websocket", "http", "lifespan"])
+def test_first_scope_installs_our_class(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    receivers: list[object] = []
+    monkeypatch.setattr("ws_middleware.asgi.middleware.install", receivers.append)
+    for app, count in (
+        (ws.asgi(Inner()), 1),
+        (ws.asgi(Inner(), install=True), 1),
+        (ws.asgi(Inner(), install=False), 0),
+    ):
+        receivers.clear()
+        for _ in range(2):
+            call(app, {**websocket_scope("/elsewhere"), "type": kind})
+        assert len(receivers) == count
+
+
+def test_install_is_auto_or_false() -> None:
+    with pytest.raises(ValueError, match="install='off' is neither"):
+        ws.asgi(install="off")  # type: ignore[arg-type]
 
 
 def test_other_path_on_a_server_that_keeps_its_sockets_is_passed_on() -> None:

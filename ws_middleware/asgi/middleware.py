@@ -1,39 +1,57 @@
 """The ASGI middleware: our routes are answered here, everything else by the wrapped app.
 
-A WebSocket on a route of ours is taken from the server's handshake; an HTTP request that
-means to open one, wrongly, is refused; every other scope is passed on untouched.
+A WebSocket on a route of ours is taken from the server's handshake, or spoken over the server's
+events where it keeps its sockets to itself; an HTTP request that means to open one, wrongly, is
+refused; every other scope is passed on untouched.
 """
 
 from __future__ import annotations
 
-import logging
+import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
+from ws_middleware.aio import AsyncConnection
+from ws_middleware.asgi.events import EventTransport
+from ws_middleware.asgi.install import install
+from ws_middleware.asgi.scopes import accept, refuse, request_of, respond
 from ws_middleware.asgi.types import ASGIApp, Receive, Scope, Send
 from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
+from ws_middleware.asking import ask_on_loop
 from ws_middleware.core.handshake import RequestHead, check_request, is_attempt
 from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import observes_control, run_handler
 from ws_middleware.request import Request
-from ws_middleware.routing import Router
-from ws_middleware.upgrade import find_route, prepare
+from ws_middleware.routing import Route, Router
+from ws_middleware.upgrade import Upgrade, decide, decide_at_once, find_route, is_immediate
 
 __all__ = ["ASGIMiddleware"]
-
-logger: logging.Logger = logging.getLogger("ws_middleware")
 
 
 class ASGIMiddleware:
     """Answer a router's WebSockets; pass everything else to `app`, if there is one."""
 
-    def __init__(self, router: Router, app: ASGIApp | None = None) -> None:
+    def __init__(
+        self,
+        router: Router,
+        app: ASGIApp | None = None,
+        *,
+        install: Literal["auto"] | bool = "auto",
+    ) -> None:
+        if install not in ("auto", True, False):
+            raise ValueError(f'install={install!r} is neither "auto" nor False')
         self.router = router
         self.app = app
+        self._installed = not install
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one scope."""
+        if not self._installed:
+            # Before the server listens; below another app's router, where no lifespan scope
+            # comes, with the first request.
+            self._installed = True
+            install(receive)
         if scope["type"] == "websocket":
             await self._answer_websocket(scope, receive, send)
         elif scope["type"] == "http":
@@ -50,28 +68,33 @@ class ASGIMiddleware:
         an ASGI scope, where nothing is wrapped around this middleware.
         """
         request = handshake.request
+        route = find_route(self.router, request)
+        if route is None and self.app is not None:
+            return None
+        if not is_immediate(route):
+            return self._decide(handshake, route)
         try:
-            route = find_route(self.router, request)
+            return _serve(handshake, *decide_at_once(self.router, request, route))
         except HandshakeError as error:
-            if self.app is not None:
-                return None
             handshake.refuse(error)
             return _nothing()
+
+    async def _decide(self, handshake: WebSocketProtocol, route: Route | None) -> None:
+        """Answer a handshake for which somebody has to be asked."""
         try:
-            upgrade = prepare(request, route.options)
+            decision = await decide(self.router, handshake.request, route, ask_on_loop)
         except HandshakeError as error:
             handshake.refuse(error)
-        if handshake.is_decided:
-            return _nothing()  # refused, or the peer is gone, or the server stops
-        connection = handshake.accept(
-            upgrade, route.options, observe_control=observes_control(route.handler)
-        )
-        return run_handler(route.handler, connection, request.path_params)
+        except BaseException:
+            handshake.refuse(HandshakeError(503, "the handshake was given up"))
+            raise
+        else:
+            await _serve(handshake, *decision)
 
     async def _answer_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         handshake = scope.get("extensions", {}).get(EXTENSION, {}).get("handshake")
         if not isinstance(handshake, WebSocketProtocol):
-            await self._answer_foreign(scope, receive, send)
+            await self._answer_events(scope, receive, send)
             return
         _heed_mount(handshake.request, scope)
         if (answer := self.answer_handshake(handshake)) is not None:
@@ -79,20 +102,40 @@ class ASGIMiddleware:
         elif self.app is not None:
             await self.app(scope, receive, send)
 
-    async def _answer_foreign(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _request_of(scope)
+    async def _answer_events(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer on a server that keeps its sockets to itself."""
+        request = request_of(scope)
         if self.app is not None and self.router.match(request.path) is None:
             await self.app(scope, receive, send)
             return
-        logger.error(
-            "this ASGI server keeps its sockets to itself: run it as "
-            "`uvicorn --ws ws_middleware.asgi.uvicorn:WebSocketProtocol`, or use "
-            "`python -m ws_middleware`"
-        )
-        await send({"type": "websocket.close", "code": 1011})
+        if (await receive())["type"] != "websocket.connect":
+            return  # the peer left before anybody answered
+        try:
+            route, upgrade = await self._decide_in_time(request)
+        except HandshakeError as error:
+            await refuse(request, scope, send, error)
+            return
+        try:
+            await accept(send, upgrade.subprotocol, upgrade.fields)
+            transport = EventTransport(receive, send, request, upgrade.subprotocol, route.options)
+            async with transport as connection:
+                upgrade.opened(connection, asyncio.get_running_loop().call_soon_threadsafe)
+                await _run(route, upgrade, connection)
+        finally:
+            upgrade.ended()
+
+    async def _decide_in_time(self, request: Request) -> tuple[Route, Upgrade]:
+        """Decide about a handshake that the server speaks; 503 where that takes too long."""
+        route = find_route(self.router, request)
+        limit = self.router.options.open_timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await decide(self.router, request, route, ask_on_loop, foreign=True)
+        except TimeoutError:
+            raise HandshakeError(503, f"nobody said within open_timeout={limit} s") from None
 
     async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _request_of(scope)
+        request = request_of(scope)
         error: HandshakeError | None = None
         if self.router.match(request.path) is not None and is_attempt(request.head):
             error = _breach(request.head)
@@ -107,7 +150,26 @@ class ASGIMiddleware:
                 "this path is a WebSocket",
                 [("Upgrade", "websocket"), ("Connection", "Upgrade")],
             )
-        await _respond(send, error)
+        await respond(send, error)
+
+
+def _serve(
+    handshake: WebSocketProtocol, route: Route, upgrade: Upgrade
+) -> Coroutine[Any, Any, None]:
+    """Open the connection, and give what runs its handler."""
+    if handshake.is_decided:
+        upgrade.ended()
+        return _nothing()  # the peer is gone, or the server stops
+    connection = handshake.accept(
+        upgrade, route.options, observe_control=observes_control(route.handler)
+    )
+    return _run(route, upgrade, connection)
+
+
+def _run(route: Route, upgrade: Upgrade, connection: AsyncConnection) -> Coroutine[Any, Any, None]:
+    introduction = upgrade.introduction
+    prelude = None if introduction is None else introduction.on_loop
+    return run_handler(route.handler, connection, connection.request.path_params, prelude)
 
 
 async def _nothing() -> None:
@@ -127,36 +189,6 @@ def _heed_mount(request: Request, scope: Scope) -> None:
     """Leave out of the request's path what another router matched before."""
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     request.root_path = unquote(request.raw_path).removesuffix(path) or request.root_path
-
-
-def _request_of(scope: Scope) -> Request:
-    """Make a request of a scope, for routing and refusals."""
-    target = scope.get("raw_path") or scope["path"].encode()
-    if scope.get("query_string"):
-        target += b"?" + scope["query_string"]
-    fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-    head = RequestHead(
-        scope.get("method", "GET"), target.decode("latin-1"), scope["http_version"], fields
-    )
-    return Request(
-        head,
-        remote_address=scope.get("client"),
-        secure=scope.get("scheme") in ("wss", "https"),
-        root_path=scope.get("root_path", ""),
-        scope=scope,
-    )
-
-
-async def _respond(send: Send, error: HandshakeError) -> None:
-    body = (error.reason + "\n").encode()
-    fields = [
-        *error.headers,
-        ("content-type", "text/plain; charset=utf-8"),
-        ("content-length", str(len(body))),
-    ]
-    headers = [(name.lower().encode(), value.encode()) for name, value in fields]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _answer_lifespan(receive: Receive, send: Send) -> None:

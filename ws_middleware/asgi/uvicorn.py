@@ -18,6 +18,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from ws_middleware.aio import AsyncConnection
+from ws_middleware.asgi.handover import Handover, look_behind
 from ws_middleware.asgi.head import parse_head
 from ws_middleware.asgi.lingering import LingeringClose, encode_refusal
 from ws_middleware.asgi.session import Session
@@ -68,6 +69,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_stopping",
         "_task",
         "_timer",
+        "_upgrade",
         "request",
         "transport",
     )
@@ -97,6 +99,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._lingering: LingeringClose | None = None
         self._connection: AsyncConnection | None = None
+        self._upgrade: Upgrade | None = None
         self._opened_at = 0.0
 
     def __deepcopy__(self, memo: object) -> Self:
@@ -114,21 +117,22 @@ class WebSocketProtocol(asyncio.Protocol):
         """Take the request's head as uvicorn rebuilt it, and what comes before the answer."""
         if not self._begun:
             self._begun = True
+            handover = look_behind(self.transport.get_protocol())
             # uvicorn sets the transport's protocol after this call: begin behind that.
-            self._loop.call_soon(self._begin_rebuilt, data)
+            self._loop.call_soon(self._begin_rebuilt, data, handover)
             return
         self._early += data
         if len(self._early) > BLOCK:
             self.transport.pause_reading()
 
-    def _begin_rebuilt(self, data: bytes) -> None:
+    def _begin_rebuilt(self, data: bytes, handover: Handover) -> None:
         try:
             head = parse_head(data)
         except HandshakeError as error:
             head = RequestHead("GET", "/", "1.1", ())
             self.begin(head, refusal=error)
         else:
-            self.begin(head)
+            self.begin(head, handover.early, refusal=handover.breach)
 
     def eof_received(self) -> None:
         """Let the transport close: nobody waits for an answer."""
@@ -139,6 +143,8 @@ class WebSocketProtocol(asyncio.Protocol):
         if not self._decided.done():
             # The timer goes on: an application that does not heed it is cancelled then.
             self._decided.set_result(None)
+        if self._upgrade is not None:
+            self._upgrade.ended()
         if self._connection is not None:
             connection_finished(
                 self._connection,
@@ -199,6 +205,8 @@ class WebSocketProtocol(asyncio.Protocol):
             check_request(self.request.head)
             self._start_timer(deadline)
             work = self._run_app()
+        elif not self.is_decided:
+            self._start_timer(deadline)  # somebody is asked first
         return work
 
     def _start_timer(self, deadline: float | None) -> None:
@@ -326,11 +334,13 @@ class WebSocketProtocol(asyncio.Protocol):
         self._connection = AsyncConnection(
             driver, self.request, upgrade.subprotocol, upgrade.agreements
         )
+        self._upgrade = upgrade
         self._opened_at = self._loop.time()
         self._decide()
         self.transport.write(response)
         early, self._early = self._early, b""
         driver.start(early)
+        upgrade.opened(self._connection, self._loop.call_soon_threadsafe)
         return self._connection
 
     def refuse(self, error: HandshakeError) -> None:

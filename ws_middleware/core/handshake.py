@@ -18,6 +18,7 @@ from ws_middleware.core.headers import (
     Fields,
     Parameter,
     field_values,
+    format_extension,
     is_token,
     parse_extensions,
     parse_host,
@@ -33,11 +34,15 @@ __all__ = [
     "check_request",
     "check_response",
     "choose_subprotocol",
+    "encode_connect",
     "encode_request",
     "encode_response",
     "is_attempt",
     "offered_extensions",
     "offered_subprotocols",
+    "phrase_of",
+    "refusal_fields",
+    "request_fields",
     "upgrade_fields",
 ]
 
@@ -237,19 +242,54 @@ def upgrade_fields(
     return fields
 
 
+def refusal_fields(error: HandshakeError) -> list[tuple[str, str]]:
+    """Give the fields of the response that refuses a request, with those of its content.
+
+    >>> refusal_fields(HandshakeError(404, "no"))
+    [('Content-Type', 'text/plain; charset=utf-8'), ('Content-Length', '3')]
+    """
+    fields = [field for field in error.headers if field[0].lower() != "content-length"]
+    if not any(name.lower() == "content-type" for name, _ in fields):
+        fields.append(("Content-Type", "text/plain; charset=utf-8"))
+    return [*fields, ("Content-Length", str(len(error.body)))]
+
+
 def encode_response(status: int, fields: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:
     """Write a whole response, the body as it stands.
 
     `ValueError` for a field that would break the head apart.
     """
-    return _encode_head(f"HTTP/1.1 {status} {_phrase_of(status)}", fields) + body
+    return _encode_head(f"HTTP/1.1 {status} {phrase_of(status)}", fields) + body
 
 
-def _phrase_of(status: int) -> str:
+def phrase_of(status: int) -> str:
+    """Give the reason phrase of a status; there is none for one that nobody knows."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def request_fields(
+    authority: str,
+    key: str,
+    subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+) -> list[tuple[str, str]]:
+    """Give the fields of a client's opening handshake (RFC 6455 §4.1)."""
+    fields = [
+        ("Host", authority),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", key),
+        ("Sec-WebSocket-Version", VERSION),
+    ]
+    if subprotocols:
+        fields.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
+    offers = [format_extension(one.name, offer) for one in extensions for offer in one.offers()]
+    if offers:
+        fields.append(("Sec-WebSocket-Extensions", ", ".join(offers)))
+    return fields
 
 
 def encode_request(target: str, fields: Iterable[tuple[str, str]]) -> bytes:
@@ -257,6 +297,11 @@ def encode_request(target: str, fields: Iterable[tuple[str, str]]) -> bytes:
     if not target.startswith("/") or not all("!" <= character <= "~" for character in target):
         raise ValueError(f"{safe_text(target)} is not a request target")
     return _encode_head(f"GET {target} HTTP/1.1", fields)
+
+
+def encode_connect(authority: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """Ask a proxy for a tunnel to `authority`, a host and a port (RFC 9110 §9.3.6)."""
+    return _encode_head(f"CONNECT {authority} HTTP/1.1", fields)
 
 
 def _encode_head(first_line: str, fields: Iterable[tuple[str, str]]) -> bytes:

@@ -94,6 +94,8 @@ def _fields(environ: Environ) -> list[tuple[str, str]]:
         if key.startswith("HTTP_"):
             name = shared_name(key[5:].replace("_", "-").lower())
         elif key in ("CONTENT_LENGTH", "CONTENT_TYPE") and value:
+            if environ.get(f"HTTP_{key}") == value:
+                continue  # Twisted gives it twice
             name = shared_name(key.replace("_", "-").lower())
         else:
             continue

@@ -1,0 +1,53 @@
+"""The two ways to connect, so that each test is one test of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.inprocess import run_really
+from ws_middleware.aio import AsyncConnection
+from ws_middleware.client import aconnect, connect
+from ws_middleware.connection import Connection
+from ws_middleware.core.messages import Data
+
+__all__ = ["Open", "both_ways", "read_all"]
+
+#: Open a connection with settings, and abort it: what it knows of itself stays.
+Open = Callable[..., Connection | AsyncConnection]
+
+
+def _blocking(url: str, **settings: Any) -> Connection:
+    connection = connect(url, **settings)
+    connection.abort()
+    return connection
+
+
+def _asynchronous(url: str, **settings: Any) -> AsyncConnection:
+    async def run() -> AsyncConnection:
+        connection = await aconnect(url, **settings)
+        connection.abort()
+        await connection.wait_closed()
+        return connection
+
+    return run_really(run())
+
+
+both_ways = pytest.mark.parametrize(
+    "open_", [_blocking, _asynchronous], ids=["connect", "aconnect"]
+)
+
+
+def read_all(open_: Open, url: str, **settings: Any) -> tuple[list[Data], int | None]:
+    """Give all messages that a server sends, and the code that it closes with."""
+    if open_ is _blocking:
+        with connect(url, **settings) as connection:
+            return list(connection), connection.close_code
+
+    async def run() -> tuple[list[Data], int | None]:
+        async with aconnect(url, **settings) as connection:
+            return [message async for message in connection], connection.close_code
+
+    return run_really(run())

@@ -1,0 +1,83 @@
+"""Requests out of ASGI scopes, and the answers that refuse them.
+
+The handshake of a foreign server is not derived again: it may be one of HTTP/2, and some servers
+leave out the fields that they have used.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from urllib.parse import quote
+
+from ws_middleware.asgi.types import Scope, Send
+from ws_middleware.core.frames import CloseCode
+from ws_middleware.core.handshake import RequestHead, refusal_fields
+from ws_middleware.core.headers import Fields, field_values
+from ws_middleware.errors import HandshakeError
+from ws_middleware.logs import handshake_refused
+from ws_middleware.request import Request
+
+__all__ = ["accept", "refuse", "request_of", "respond"]
+
+logger: logging.Logger = logging.getLogger("ws_middleware")
+
+
+def request_of(scope: Scope) -> Request:
+    """Make a request of an `http` or `websocket` scope."""
+    target = scope.get("raw_path") or quote(scope["path"]).encode()
+    if scope.get("query_string"):
+        target += b"?" + scope["query_string"]
+    head = RequestHead(
+        scope.get("method", "GET"),
+        target.decode("latin-1"),
+        scope.get("http_version", "1.1"),
+        _fields(scope),
+    )
+    client = scope.get("client")
+    return Request(
+        head,
+        remote_address=None if client is None else tuple(client),
+        secure=scope.get("scheme") in ("wss", "https"),
+        root_path=scope.get("root_path", ""),
+        scope=scope,
+    )
+
+
+def _fields(scope: Scope) -> list[tuple[str, str]]:
+    fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    offered = ", ".join(scope.get("subprotocols") or ())
+    if offered and not field_values(fields, _OFFER):
+        fields.append((_OFFER, offered))
+    return fields
+
+
+_OFFER = "sec-websocket-protocol"
+
+
+async def respond(send: Send, error: HandshakeError, kind: str = "http.response") -> None:
+    """Answer with the response that refuses a request; `kind` is what its events begin with."""
+    headers = _encoded(refusal_fields(error))
+    await send({"type": f"{kind}.start", "status": error.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": error.body})
+
+
+async def accept(send: Send, subprotocol: str | None, fields: Fields) -> None:
+    """Accept a `websocket` scope."""
+    event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": _encoded(fields)}
+    await send(event)
+
+
+def _encoded(fields: Fields) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in fields]
+
+
+async def refuse(request: Request, scope: Scope, send: Send, error: HandshakeError) -> None:
+    """Refuse a `websocket` scope as well as its server can: some know no other status than 403."""
+    handshake_refused(request.remote_address, request.target, error)
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await respond(send, error, "websocket.http.response")
+        return
+    if error.status != HTTPStatus.FORBIDDEN:
+        logger.warning("the server can only refuse with 403, not with %d", error.status)
+    await send({"type": "websocket.close", "code": CloseCode.POLICY_VIOLATION})

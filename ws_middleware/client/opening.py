@@ -1,0 +1,253 @@
+"""From a plan to an open connection: proxies, TLS, challenges and redirects, written once.
+
+A wire moves the bytes; over a blocking one nothing that is awaited here suspends. Rule 1: a key
+serves for one request. Rule 2: nothing is sent behind a request before its response is there.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from ws_middleware.auth.schemes import Challenge, parse_challenges
+from ws_middleware.client.credentials import Credentials
+from ws_middleware.client.plan import Plan
+from ws_middleware.client.proxies import Proxy
+from ws_middleware.core.endpoint import Endpoint
+from ws_middleware.core.extensions import Agreement
+from ws_middleware.core.handshake import (
+    RequestHead,
+    ResponseHead,
+    check_response,
+    encode_connect,
+    encode_request,
+    request_fields,
+)
+from ws_middleware.core.headers import Fields, field_values, safe_text
+from ws_middleware.errors import HandshakeRefused, ProxyError
+from ws_middleware.options import Options
+from ws_middleware.response_reader import Response, ResponseReader
+
+__all__ = ["Opened", "Wire", "open_websocket"]
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+#: How many challenges are answered: one, and another one where only the nonce was too old.
+_MAX_ANSWERS = 2
+
+
+class Wire(Protocol):
+    """Be a stream to a peer; each way to connect begins a new one.
+
+    `OSError` for whatever the network or TLS does not let happen.
+    """
+
+    async def connect(self, host: str, port: int) -> None:
+        """Connect to a host."""
+
+    async def connect_unix(self, path: str) -> None:
+        """Connect to a Unix socket."""
+
+    async def connect_socks(self, proxy: Proxy, host: str, port: int) -> None:
+        """Connect to a host through a SOCKS proxy."""
+
+    async def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
+        """Speak TLS from here on."""
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    async def read(self) -> bytes:
+        """Receive bytes; b"" at the end of the stream."""
+
+
+class Opened(NamedTuple):
+    """Hold what the two ends agreed on, and what came behind the handshake already."""
+
+    plan: Plan
+    request: RequestHead
+    response: ResponseHead
+    subprotocol: str | None
+    agreements: Sequence[Agreement]
+    leftover: bytes
+
+    def make_endpoint(self, now: float) -> Endpoint:
+        """Make the endpoint of the connection that begins now."""
+        return Endpoint(
+            "client",
+            self.plan.options,
+            [agreement.activate("client") for agreement in self.agreements],
+            now=now,
+            observe_control=self.plan.observe_control,
+        )
+
+
+async def open_websocket(wire: Wire, plan: Plan) -> Opened:
+    """Open a WebSocket, wherever redirects lead; `HandshakeError` where that is refused."""
+    for _ in range(plan.max_redirects + 1):
+        request, response = await _ask(wire, plan)
+        location = field_values(response.head.fields, "location")
+        if response.head.status not in _REDIRECTS or not location:
+            return _conclude(plan, request, response)
+        try:
+            plan = plan.redirected(location[0])
+        except ValueError as error:
+            where = safe_text(location[0])
+            raise _refusal(response, f"the redirect to {where} is not followed: {error}") from None
+    raise _refusal(response, f"it is more than max_redirects={plan.max_redirects} redirects away")
+
+
+def _conclude(plan: Plan, request: RequestHead, response: Response) -> Opened:
+    if response.head.status != 101:
+        raise _refusal(response, "the server refused to open a WebSocket")
+    (key,) = field_values(request.fields, "sec-websocket-key")
+    options = plan.options
+    agreed = check_response(response.head, key, options.subprotocols, options.extensions)
+    return Opened(plan, request, response.head, *agreed, response.leftover)
+
+
+def _refusal(response: Response, reason: str) -> HandshakeRefused:
+    return HandshakeRefused(*_describe(response, reason))
+
+
+def _describe(response: Response, reason: str) -> tuple[int, str, Fields, bytes]:
+    head = response.head
+    return head.status, f"{reason}: {head.status} {head.reason}", head.fields, response.body
+
+
+# --- one request, and its way ---
+
+
+async def _ask(wire: Wire, plan: Plan) -> tuple[RequestHead, Response]:
+    """Ask the server to open a WebSocket."""
+
+    def make_request(authorization: Fields) -> RequestHead:
+        key = base64.b64encode(os.urandom(16)).decode("ascii")
+        options = plan.options
+        theirs = {name.lower() for name, _ in plan.fields}  # they may set Host
+        usual = request_fields(plan.uri.authority, key, options.subprotocols, options.extensions)
+        fields = [field for field in usual if field[0].lower() not in theirs]
+        return RequestHead("GET", plan.uri.target, "1.1", [*fields, *plan.fields, *authorization])
+
+    space = f"{plan.uri.scheme}://{plan.uri.full_authority}"
+    way = _Way(_SERVER, space, plan.credentials, lambda: _reach(wire, plan), make_request)
+    return await _converse(wire, way, plan.options)
+
+
+async def _reach(wire: Wire, plan: Plan) -> None:
+    """Connect to the server, on the way that the plan wants."""
+    uri, proxy = plan.uri, plan.find_proxy()
+    if plan.unix is not None:
+        await wire.connect_unix(plan.unix)
+    elif proxy is None:
+        await wire.connect(uri.host, uri.port)
+    elif proxy.scheme == "http":
+        await _tunnel(wire, plan, proxy)
+    else:
+        await wire.connect_socks(proxy, uri.host, uri.port)
+    if uri.secure:
+        await wire.start_tls(plan.tls(), plan.server_hostname or uri.host.partition("%")[0])
+
+
+async def _tunnel(wire: Wire, plan: Plan, proxy: Proxy) -> None:
+    """Ask an HTTP proxy for a tunnel to the server (RFC 9110 §9.3.6)."""
+    authority = plan.uri.full_authority
+
+    async def reach() -> None:
+        try:
+            await wire.connect(proxy.host, proxy.port)
+        except OSError as error:
+            raise ProxyError(0, f"the proxy {proxy} cannot be reached: {error}") from error
+
+    def make_request(authorization: Fields) -> RequestHead:
+        fields = [("Host", authority), *authorization]
+        return RequestHead("CONNECT", authority, "1.1", fields)
+
+    way = _Way(_PROXY, str(proxy), proxy.credentials, reach, make_request)
+    _, response = await _converse(wire, way, plan.options)
+    if not 200 <= response.head.status < 300:
+        raise ProxyError(*_describe(response, f"the proxy {proxy} refused a tunnel"))
+    if response.leftover:
+        raise ProxyError(0, f"the proxy {proxy} sent bytes before the server could")
+
+
+# --- challenges ---
+
+
+class _Party(NamedTuple):
+    """Name how the one who is asked challenges, and where its answer stands (RFC 9110 §11)."""
+
+    method: Literal["GET", "CONNECT"]
+    status: int
+    challenge: str
+    answer: str
+
+
+_SERVER = _Party("GET", 401, "www-authenticate", "Authorization")
+_PROXY = _Party("CONNECT", 407, "proxy-authenticate", "Proxy-Authorization")
+
+
+class _Way(NamedTuple):
+    """Hold who is asked, how he is reached, and what is asked of him."""
+
+    party: _Party
+    space: str
+    credentials: Credentials | None
+    reach: Callable[[], Awaitable[None]]
+    make_request: Callable[[Fields], RequestHead]
+
+
+async def _converse(wire: Wire, way: _Way, options: Options) -> tuple[RequestHead, Response]:
+    """Send a request, and again with an answer to each challenge that the credentials can meet."""
+    await way.reach()
+    party = way.party
+    authorization: list[tuple[str, str]] = []
+    if way.credentials is not None:
+        target = way.make_request(()).target
+        known = way.credentials.anticipate(way.space, party.method, target)
+        authorization = [] if known is None else [(party.answer, known)]
+    is_fresh, answers = True, 0
+    while True:
+        request = way.make_request(authorization)
+        try:
+            response = await _exchange(wire, request, ResponseReader(party.method, options))
+        except ConnectionError:
+            if is_fresh:
+                raise
+            # It was kept for this request, but not long enough (RFC 9112 §9.3.1).
+            await way.reach()
+            is_fresh = True
+            continue
+        if response.head.status != party.status or way.credentials is None:
+            return request, response
+        answer = way.credentials.answer(
+            way.space, party.method, request.target, _challenges(response, party), answers > 0
+        )
+        if answer is None or answers == _MAX_ANSWERS:
+            return request, response
+        answers += 1
+        authorization = [(party.answer, answer)]
+        is_fresh = not response.keeps_alive
+        if is_fresh:
+            await way.reach()
+
+
+async def _exchange(wire: Wire, request: RequestHead, reader: ResponseReader) -> Response:
+    encode = encode_connect if request.method == "CONNECT" else encode_request
+    await wire.write(encode(request.target, request.fields))
+    response = None
+    while response is None:
+        response = reader.feed(await wire.read())
+    return response
+
+
+def _challenges(response: Response, party: _Party) -> list[Challenge]:
+    """Read what is challenged; a line that cannot be read challenges nothing."""
+    challenges: list[Challenge] = []
+    for value in field_values(response.head.fields, party.challenge):
+        with contextlib.suppress(ValueError):
+            challenges += parse_challenges([value])
+    return challenges
