@@ -27,7 +27,16 @@ SOURCE = "<!-- Written by docs/generate.py from the code: change it there. -->"
 #: Which names belong together, in the order of the page.
 SECTIONS = {
     "Routes and servers": ["WebSockets", "Handler", "Options", "Server", "Request"],
-    "Clients": ["connect", "aconnect", "ClientSettings", "Password", "Token", "Credentials"],
+    "Clients": [
+        "connect",
+        "aconnect",
+        "reconnecting",
+        "ClientSettings",
+        "Password",
+        "Token",
+        "Credentials",
+        "Reconnecting",
+    ],
     "Connections": ["AsyncConnection", "Connection", "State", "broadcast"],
     "Messages": ["TextMessage", "BinaryMessage", "Message", "Ping", "Pong"],
     "Exceptions": [

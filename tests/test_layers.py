@@ -14,27 +14,32 @@ from tests.running import ROOT
 
 #: From the bottom to the top; inside a layer, too, a module imports only what stands before it.
 LAYERS = {
-    "values": "errors version core core.headers core.keepalive core.frames core.origins core.uri",
+    "values": """
+        errors version core core.headers core.keepalive core.frames core.origins core.throttle
+        core.forwarding core.uri
+    """,
     "protocol": """
         core.pure core.codec core.messages core.extensions core.handshake
         extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
         options core.sender core.receiver core.endpoint
-        auth.schemes auth.answers
+        auth.schemes auth.answers auth.identity auth.first_message
     """,
     "authenticators": "auth",
     "drivers": "native waiting pool stream driver socket_driver",
     "connections": """
         request info logs connection socket_connection aio broadcast bridge response_reader
     """,
-    "routes": "handlers routing upgrade",
+    "routes": """
+        asking handlers gate admission introduction policy routing upgrade
+    """,
     "mounts": """
-        wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.endings wsgi.uwsgi
-        wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
+        wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
+        wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         asgi asgi.types asgi.head asgi.lingering asgi.session asgi.handover asgi.uvicorn
         asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
-        client.asynchronous client
+        client.asynchronous client.backoff client.reconnecting client
     """,
     "surface": """
         mounts __init__

@@ -2,7 +2,16 @@
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.broadcast import broadcast
-from ws_middleware.client import ClientSettings, Credentials, Password, Token, aconnect, connect
+from ws_middleware.client import (
+    ClientSettings,
+    Credentials,
+    Password,
+    Reconnecting,
+    Token,
+    aconnect,
+    connect,
+    reconnecting,
+)
 from ws_middleware.connection import Connection
 from ws_middleware.core.codec import SPEEDUPS, decode_frame, encode_frame, legal_first_bytes
 from ws_middleware.core.endpoint import Endpoint, State
@@ -12,10 +21,13 @@ from ws_middleware.core.messages import BinaryMessage, Message, Ping, Pong, Text
 from ws_middleware.errors import (
     ConcurrencyError,
     ConnectionClosed,
+    Forbidden,
     HandshakeError,
     HandshakeRefused,
     ProtocolError,
     ProxyError,
+    Reject,
+    Unauthorized,
     UnexpectedMessageError,
     UnsupportedError,
     WebSocketError,
@@ -43,6 +55,7 @@ __all__ = [
     "DeflateFrame",
     "Endpoint",
     "Extension",
+    "Forbidden",
     "Frame",
     "Handler",
     "HandshakeError",
@@ -56,11 +69,14 @@ __all__ = [
     "Pong",
     "ProtocolError",
     "ProxyError",
+    "Reconnecting",
+    "Reject",
     "Request",
     "Server",
     "State",
     "TextMessage",
     "Token",
+    "Unauthorized",
     "UnexpectedMessageError",
     "UnsupportedError",
     "WebSocketError",
@@ -74,4 +90,5 @@ __all__ = [
     "encode_frame",
     "fragment",
     "legal_first_bytes",
+    "reconnecting",
 ]

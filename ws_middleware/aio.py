@@ -29,7 +29,7 @@ from ws_middleware.core.messages import (
 )
 from ws_middleware.driver import BLOCK, StreamDriver
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed, UnexpectedMessageError
-from ws_middleware.info import ConnectionInfo
+from ws_middleware.info import ConnectionInfo, to_deadline
 from ws_middleware.request import Request
 
 __all__ = ["AsyncConnection"]
@@ -307,6 +307,16 @@ class AsyncConnection(ConnectionInfo):
         """Start to close the connection without waiting."""
         self._endpoint.close(code, reason)
         self._driver.settle()
+
+    def renew(self, expires_at: float | None) -> None:
+        """Let the connection live until `expires_at`, seconds since the epoch; None for ever.
+
+        It is closed with 4401 then.
+        """
+        if expires_at != self._expires_at:
+            self._expires_at = expires_at
+            self._endpoint.expire_at(to_deadline(expires_at, asyncio.get_running_loop().time()))
+            self._driver.settle()
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import queue
 import threading
@@ -223,6 +224,15 @@ class BridgedConnection(Connection):
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection behind what was sent, and wait until it is closed."""
         self._wait_for(lambda: self._connection.close(code, reason))
+
+    @property
+    def expires_at(self) -> float | None:
+        """Give when the credentials expire, in seconds since the epoch; None for never."""
+        return self._connection.expires_at
+
+    def renew(self, expires_at: float | None) -> None:
+        """Let the connection live until `expires_at`, seconds since the epoch; None for ever."""
+        self._on_loop(functools.partial(self._connection.renew, expires_at))
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""

@@ -127,6 +127,13 @@ class Connection(ConnectionInfo, abc.ABC):
         """Close the connection and wait until it is closed, at most `close_timeout` a step."""
 
     @abc.abstractmethod
+    def renew(self, expires_at: float | None) -> None:
+        """Let the connection live until `expires_at`, seconds since the epoch; None for ever.
+
+        It is closed with 4401 then.
+        """
+
+    @abc.abstractmethod
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""
 

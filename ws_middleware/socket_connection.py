@@ -25,6 +25,7 @@ from ws_middleware.core.messages import (
     as_message,
 )
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
+from ws_middleware.info import to_deadline
 from ws_middleware.request import Request
 from ws_middleware.socket_driver import SocketDriver
 
@@ -158,6 +159,13 @@ class SocketConnection(Connection):
     def start_closing(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Start to close the connection without waiting for the peer."""
         self._driver.run(lambda: self._endpoint.close(code, reason))
+
+    def renew(self, expires_at: float | None) -> None:
+        """Let the connection live until `expires_at`, seconds since the epoch; None for ever."""
+        if expires_at != self._expires_at:
+            self._expires_at = expires_at
+            deadline = to_deadline(expires_at, time.monotonic())
+            self._driver.run(lambda: self._endpoint.expire_at(deadline))
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""

@@ -229,3 +229,23 @@ def test_nginx_time_outs_are_longer_than_our_pings() -> None:
     ping_interval = execute(HOWTO / "nginx.md")["ws"].options.ping_interval
     assert len(timeouts) == 4
     assert all(int(timeout) > ping_interval for timeout in timeouts)
+
+
+def test_client_asks_and_follows() -> None:
+    namespace = execute(HOWTO / "connect.md")
+
+    def talk(port: int) -> None:
+        url = f"ws://127.0.0.1:{port}/async/ada"
+        assert namespace["ask"](url, "x") == "hello ada"
+        assert asyncio.run(namespace["ask_async"](url, "x")) == "hello ada"
+        shown: list[Any] = []
+
+        def show(message: Any) -> None:
+            shown.append(message)
+            raise EOFError
+
+        with pytest.raises(EOFError):
+            asyncio.run(namespace["follow"](url, show))
+        assert shown == ["hello ada"]
+
+    serve_page("handlers", talk)

@@ -69,6 +69,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_stopping",
         "_task",
         "_timer",
+        "_upgrade",
         "request",
         "transport",
     )
@@ -98,6 +99,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._lingering: LingeringClose | None = None
         self._connection: AsyncConnection | None = None
+        self._upgrade: Upgrade | None = None
         self._opened_at = 0.0
 
     def __deepcopy__(self, memo: object) -> Self:
@@ -141,6 +143,8 @@ class WebSocketProtocol(asyncio.Protocol):
         if not self._decided.done():
             # The timer goes on: an application that does not heed it is cancelled then.
             self._decided.set_result(None)
+        if self._upgrade is not None:
+            self._upgrade.ended()
         if self._connection is not None:
             connection_finished(
                 self._connection,
@@ -201,6 +205,8 @@ class WebSocketProtocol(asyncio.Protocol):
             check_request(self.request.head)
             self._start_timer(deadline)
             work = self._run_app()
+        elif not self.is_decided:
+            self._start_timer(deadline)  # somebody is asked first
         return work
 
     def _start_timer(self, deadline: float | None) -> None:
@@ -328,11 +334,13 @@ class WebSocketProtocol(asyncio.Protocol):
         self._connection = AsyncConnection(
             driver, self.request, upgrade.subprotocol, upgrade.agreements
         )
+        self._upgrade = upgrade
         self._opened_at = self._loop.time()
         self._decide()
         self.transport.write(response)
         early, self._early = self._early, b""
         driver.start(early)
+        upgrade.opened(self._connection, self._loop.call_soon_threadsafe)
         return self._connection
 
     def refuse(self, error: HandshakeError) -> None:

@@ -1,8 +1,18 @@
-"""Clients: `connect` for threads, `aconnect` for asyncio, both with the same settings."""
+"""Clients: `connect` for threads, `aconnect` for asyncio, `reconnecting` for both."""
 
 from ws_middleware.client.asynchronous import aconnect
 from ws_middleware.client.blocking import connect
 from ws_middleware.client.credentials import Credentials, Password, Token
 from ws_middleware.client.plan import ClientSettings
+from ws_middleware.client.reconnecting import Reconnecting, reconnecting
 
-__all__ = ["ClientSettings", "Credentials", "Password", "Token", "aconnect", "connect"]
+__all__ = [
+    "ClientSettings",
+    "Credentials",
+    "Password",
+    "Reconnecting",
+    "Token",
+    "aconnect",
+    "connect",
+    "reconnecting",
+]

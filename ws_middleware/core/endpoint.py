@@ -48,13 +48,15 @@ from ws_middleware.core.sender import Sender
 from ws_middleware.errors import ConnectionClosed, ProtocolError
 from ws_middleware.options import Options
 
-__all__ = ["Endpoint", "Item", "State"]
+__all__ = ["UNAUTHORIZED", "Endpoint", "Item", "State"]
 
 #: What `next_message` gives.
 Item = Data | Ping | Pong | ConnectionClosed
 
 #: How long messages that came before the peer's close may still be answered, in seconds.
 ANSWER_TIME = 1.0
+#: The close code for a peer whose credentials count no longer, of the private ones (§7.4.2).
+UNAUTHORIZED = 4401
 #: How many pings are remembered for the sake of their latency.
 MAX_UNANSWERED_PINGS = 64
 
@@ -83,6 +85,7 @@ class Endpoint:
         "_closing_time",
         "_detail",
         "_eof",
+        "_expires_at",
         "_keepalive",
         "_observe_control",
         "_options",
@@ -142,6 +145,7 @@ class Endpoint:
         self._detail = ""
         self._closing_time: float | None = None
         self._closing_at: float | None = None
+        self._expires_at: float | None = None
 
         #: The driver sets this while the peer takes nothing of what was written.
         self.write_blocked: bool = False
@@ -495,13 +499,18 @@ class Endpoint:
         self._closing_at = None
         self.changed = True
 
+    def expire_at(self, deadline: float | None) -> None:
+        """Let the connection live until `deadline`, then close it with 4401; None for ever."""
+        self._expires_at = deadline
+        self.changed = True
+
     def next_deadline(self, now: float) -> float | None:
         """Tell when `handle_timeout` wants to be called; None for never."""
         self.changed = False
         if self.is_over:
             return None
         if self._closing_time is None:
-            return self._keepalive.next_deadline()
+            return _earlier(self._keepalive.next_deadline(), self._expires_at)
         if self._closing_at is None:
             self._closing_at = now + self._closing_time
         return self._closing_at
@@ -518,6 +527,8 @@ class Endpoint:
         if self._closing_time is not None:
             if self._closing_at is not None and now >= self._closing_at:
                 self._on_closing_timeout()
+        elif self._expires_at is not None and now >= self._expires_at:
+            self.close(UNAUTHORIZED, "the credentials have expired")
         elif self._keepalive.is_lost(now):
             self._on_silence(now)
         elif self._keepalive.is_due(now):
@@ -541,3 +552,9 @@ class Endpoint:
         self.abort(
             f"no sign of life within ping_timeout={self._options.ping_timeout:g} s of a ping"
         )
+
+
+def _earlier(first: float | None, second: float | None) -> float | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return min(first, second)

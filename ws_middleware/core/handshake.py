@@ -40,6 +40,8 @@ __all__ = [
     "is_attempt",
     "offered_extensions",
     "offered_subprotocols",
+    "phrase_of",
+    "refusal_fields",
     "request_fields",
     "upgrade_fields",
 ]
@@ -240,15 +242,28 @@ def upgrade_fields(
     return fields
 
 
+def refusal_fields(error: HandshakeError) -> list[tuple[str, str]]:
+    """Give the fields of the response that refuses a request, with those of its content.
+
+    >>> refusal_fields(HandshakeError(404, "no"))
+    [('Content-Type', 'text/plain; charset=utf-8'), ('Content-Length', '3')]
+    """
+    fields = [field for field in error.headers if field[0].lower() != "content-length"]
+    if not any(name.lower() == "content-type" for name, _ in fields):
+        fields.append(("Content-Type", "text/plain; charset=utf-8"))
+    return [*fields, ("Content-Length", str(len(error.body)))]
+
+
 def encode_response(status: int, fields: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:
     """Write a whole response, the body as it stands.
 
     `ValueError` for a field that would break the head apart.
     """
-    return _encode_head(f"HTTP/1.1 {status} {_phrase_of(status)}", fields) + body
+    return _encode_head(f"HTTP/1.1 {status} {phrase_of(status)}", fields) + body
 
 
-def _phrase_of(status: int) -> str:
+def phrase_of(status: int) -> str:
+    """Give the reason phrase of a status; there is none for one that nobody knows."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
