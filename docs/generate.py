@@ -37,7 +37,7 @@ SECTIONS = {
         "Credentials",
         "Reconnecting",
     ],
-    "Connections": ["AsyncConnection", "Connection", "State", "broadcast"],
+    "Connections": ["AsyncConnection", "Connection", "State", "broadcast", "direct"],
     "Messages": ["TextMessage", "BinaryMessage", "Message", "Ping", "Pong"],
     "Exceptions": [
         "WebSocketError",

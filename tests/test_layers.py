@@ -36,7 +36,8 @@ LAYERS = {
         wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         asgi asgi.types asgi.head asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
+        asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
+        asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
         client.asynchronous client.backoff client.reconnecting client

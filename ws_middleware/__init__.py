@@ -1,6 +1,7 @@
 """WebSockets for the app and the server you already run."""
 
 from ws_middleware.aio import AsyncConnection
+from ws_middleware.asgi.direct import direct
 from ws_middleware.broadcast import broadcast
 from ws_middleware.client import (
     ClientSettings,
@@ -87,6 +88,7 @@ __all__ = [
     "broadcast",
     "connect",
     "decode_frame",
+    "direct",
     "encode_frame",
     "fragment",
     "legal_first_bytes",
