@@ -41,7 +41,8 @@ LAYERS = {
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         raw accepting
         asgi asgi.types asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
+        asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
+        asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
         client.asynchronous client.backoff client.reconnecting client
