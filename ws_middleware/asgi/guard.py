@@ -19,15 +19,15 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.server import ServerState
 
-from ws_middleware.asgi.head import HeadReader, parse_head
-from ws_middleware.asgi.lingering import LingeringClose, encode_refusal
+from ws_middleware.asgi.lingering import LingeringClose
 from ws_middleware.asgi.uvicorn import WebSocketProtocol
-from ws_middleware.core.handshake import RequestHead, is_attempt
+from ws_middleware.core.handshake import RequestHead, encode_refusal, is_attempt
 from ws_middleware.core.headers import field_values
 from ws_middleware.driver import BLOCK
 from ws_middleware.errors import HandshakeError
 from ws_middleware.logs import format_address, handshake_refused
 from ws_middleware.options import Options
+from ws_middleware.request_reader import HeadReader, parse_head
 
 __all__ = ["HTTPGuard"]
 
