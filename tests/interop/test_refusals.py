@@ -68,7 +68,7 @@ def test_page_of_another_site_reads_why_it_may_not(
 def test_expired_credentials_have_a_code_of_their_own(page: Page) -> None:
     words = page.evaluate(
         """new Promise(resolve => {
-            const socket = new WebSocket("/door/async/word-later");
+            const socket = new WebSocket("/door/async/word-for-a-moment");
             socket.onopen = () => socket.send("open sesame");
             socket.onclose = event => resolve([event.code, event.reason]);
         })"""

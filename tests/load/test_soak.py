@@ -63,7 +63,7 @@ def break_the_rules(peer: Peer, shape: str) -> None:
 
 
 def expire(peer: Peer, shape: str) -> None:
-    peer.open(f"/door/{shape}/moment", fields=key("bob")).read_message()
+    peer.open(f"/door/{shape}/moment", fields=key("bob"))
     peer.send_frame(BINARY, bytes(100_000))
     peer.reset()
 
