@@ -16,6 +16,7 @@ from ws_middleware.asking import answers_at_once, ask_on_loop, run_in_place
 from ws_middleware.auth import Admitted, FirstMessage
 from ws_middleware.errors import Forbidden, HandshakeError, Reject, Unauthorized
 from ws_middleware.gate import Gate
+from ws_middleware.logs import proxy_not_trusted
 from ws_middleware.options import Options
 from ws_middleware.request import Request
 from ws_middleware.routing import Route, Router
@@ -367,3 +368,23 @@ def test_gates_do_not_share() -> None:
     first, second = Gate(), Gate()
     first.enter(None, Options())
     assert (len(first), len(second)) == (1, 0)
+
+
+# --- what breaks responses apart, and hints ---
+
+
+@pytest.mark.fault(17, 28)
+def test_fields_that_break_the_101_apart_are_a_mistake() -> None:
+    fields = [("X-Name", "ann\r\nSet-Cookie: a=b")]
+    assert refusal(authenticate=lambda _: Admitted("ann", headers=fields)).status == 500
+
+
+def test_proxy_that_is_not_trusted_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    proxy_not_trusted.cache_clear()
+    for _ in range(3):
+        admit(make(X_Forwarded_For="192.0.2.7"))
+        assert caplog.records == []
+    for _ in range(3):
+        admit(make(X_Forwarded_For="192.0.2.7"), authenticate=lambda _: "ann")
+    (record,) = caplog.records
+    assert "trusted_proxies" in record.getMessage()

@@ -15,7 +15,7 @@ from tests.running import ROOT
 #: From the bottom to the top; inside a layer, too, a module imports only what stands before it.
 LAYERS = {
     "values": """
-        errors version core core.headers core.keepalive core.frames core.origins core.throttle
+        version core core.headers errors core.keepalive core.frames core.origins core.throttle
         core.forwarding core.uri
     """,
     "protocol": """

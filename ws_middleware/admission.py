@@ -15,7 +15,7 @@ from typing import Any
 from ws_middleware.asking import Ask
 from ws_middleware.auth.first_message import FirstMessage
 from ws_middleware.auth.identity import Admitted
-from ws_middleware.core.headers import field_values
+from ws_middleware.core.headers import check_fields, field_values
 from ws_middleware.errors import Forbidden, HandshakeError, Unauthorized
 from ws_middleware.gate import Gate, Place
 from ws_middleware.options import Options
@@ -59,8 +59,7 @@ class Admission:
     async def _examine(self, ask: Ask, function: Callable[..., Any], *arguments: Any) -> Admitted:
         """Ask who the peer is; `Forbidden` where there is no answer."""
         try:
-            outcome = await self._ask(ask, function, *arguments)
-            admitted = outcome if isinstance(outcome, Admitted) else Admitted(outcome)
+            admitted = _as_admitted(await self._ask(ask, function, *arguments))
             if admitted.identity is None:
                 raise Forbidden
             if admitted.expires_at is not None and admitted.expires_at <= time.time():
@@ -83,12 +82,18 @@ class Admission:
 
     async def _ask(self, ask: Ask, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return await ask(function, *arguments)
+            outcome = await ask(function, *arguments)
+            check_fields(_as_admitted(outcome).headers)
+            return outcome
         except HandshakeError:
             raise
         except Exception:
             logger.exception("%s failed for %a", _name(function), self._request.path)
             raise HandshakeError(500, "internal error") from None
+
+
+def _as_admitted(outcome: Any) -> Admitted:
+    return outcome if isinstance(outcome, Admitted) else Admitted(outcome)
 
 
 def _name(function: Callable[..., Any]) -> str:

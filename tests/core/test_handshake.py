@@ -23,10 +23,11 @@ from ws_middleware.core.handshake import (
     is_attempt,
     offered_extensions,
     offered_subprotocols,
+    refusal_fields,
     request_fields,
     upgrade_fields,
 )
-from ws_middleware.errors import HandshakeError
+from ws_middleware.errors import HandshakeError, Reject, Unauthorized
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate
 
 #: The sample of RFC 6455 §1.3.
@@ -637,3 +638,16 @@ def test_refusal_of_head_has_no_body() -> None:
     response = parse_response(encode_refusal(HandshakeError(405, "no"), "HEAD"))
     assert response.body == b""
     assert response.fields["content-length"] == "3"
+
+
+def test_refusal_may_bring_content_of_its_own() -> None:
+    fields = [("Content-Type", "application/json"), ("Content-Length", "99")]
+    error = Reject(402, "pay", fields, body="{}")
+    assert refusal_fields(error) == [("Content-Type", "application/json"), ("Content-Length", "2")]
+
+
+def test_refusal_may_leave_the_connection_open() -> None:
+    response = parse_response(encode_refusal(Unauthorized(["Basic realm=a"]), goes_on=True))
+    assert "connection" not in response.fields
+    assert response.fields["www-authenticate"] == "Basic realm=a"
+    assert response.fields["content-length"] == "27"
