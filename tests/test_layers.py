@@ -25,7 +25,7 @@ LAYERS = {
         auth.schemes auth.answers auth.identity auth.first_message
     """,
     "authenticators": "auth",
-    "drivers": "native waiting pool stream driver socket_driver",
+    "drivers": "native waiting pool stream alarms driver socket_driver",
     "connections": """
         request info logs connection socket_connection aio broadcast bridge response_reader
     """,
