@@ -35,8 +35,8 @@ LAYERS = {
     "mounts": """
         wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
-        asgi asgi.types asgi.head asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
+        asgi asgi.types asgi.adapting asgi.head asgi.lingering asgi.session asgi.handover
+        asgi.uvicorn asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
         asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
@@ -61,7 +61,7 @@ THIRD_PARTIES = {
     "werkzeug": ["request", "routing"],
     "h11": ["asgi.head", "asgi.guard", "response_reader"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
-    "a2wsgi": ["cli.target"],
+    "a2wsgi": ["asgi.adapting"],
     "python_socks": ["client.socks"],
 }
 
