@@ -40,7 +40,7 @@ LAYERS = {
         wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         raw accepting
-        asgi asgi.types asgi.lingering asgi.session asgi.handover asgi.uvicorn
+        asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
         asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
         asgi.middleware
         server
@@ -67,7 +67,7 @@ THIRD_PARTIES = {
     "passlib": ["auth.files"],
     "h11": ["asgi.guard", "request_reader", "response_reader"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
-    "a2wsgi": ["cli.target"],
+    "a2wsgi": ["asgi.adapting"],
     "python_socks": ["client.socks"],
 }
 
