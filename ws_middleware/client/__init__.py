@@ -4,5 +4,6 @@ from ws_middleware.client.asynchronous import aconnect
 from ws_middleware.client.blocking import connect
 from ws_middleware.client.credentials import Credentials, Password, Token
 from ws_middleware.client.plan import ClientSettings
+from ws_middleware.client.watching import Watcher
 
-__all__ = ["ClientSettings", "Credentials", "Password", "Token", "aconnect", "connect"]
+__all__ = ["ClientSettings", "Credentials", "Password", "Token", "Watcher", "aconnect", "connect"]
