@@ -27,8 +27,19 @@ SOURCE = "<!-- Written by docs/generate.py from the code: change it there. -->"
 #: Which names belong together, in the order of the page.
 SECTIONS = {
     "Routes and servers": ["WebSockets", "Handler", "Options", "Server", "Request"],
-    "Clients": ["connect", "aconnect", "ClientSettings", "Password", "Token", "Credentials"],
-    "Connections": ["AsyncConnection", "Connection", "State", "broadcast"],
+    "Clients": [
+        "connect",
+        "aconnect",
+        "reconnecting",
+        "ClientSettings",
+        "Password",
+        "Token",
+        "Credentials",
+        "Reconnecting",
+        "Watcher",
+    ],
+    "Sockets": ["upgrade", "serve_forever", "FrameSocket"],
+    "Connections": ["AsyncConnection", "Connection", "State", "broadcast", "direct"],
     "Messages": ["TextMessage", "BinaryMessage", "Message", "Ping", "Pong"],
     "Exceptions": [
         "WebSocketError",
@@ -38,6 +49,7 @@ SECTIONS = {
         "ProxyError",
         "ProtocolError",
         "UnexpectedMessageError",
+        "UnsupportedError",
         "ConcurrencyError",
     ],
     "Frames": [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -150,7 +151,7 @@ async def test_receiver_that_is_cancelled_loses_nothing(turns: int) -> None:
 @in_virtual_time
 async def test_receiver_that_is_cancelled_while_it_gives_way_loses_nothing() -> None:
     line = Line()
-    line.transport.feed(frame(BINARY, bytes(BLOCK - 8)), frame(TEXT, "next"))
+    line.transport.feed(frame(BINARY, bytes(BLOCK - 14)), frame(TEXT, "next"))
     await settled()
     await line.connection.recv()
     receiver = asyncio.create_task(line.connection.recv())
@@ -782,3 +783,28 @@ async def test_abort_wakes_the_receiver() -> None:
     line.connection.abort()
     with pytest.raises(ConnectionClosed, match="aborted by this side"):
         await receiver
+
+
+# --- credentials that expire ---
+
+
+@in_virtual_time
+async def test_connection_lives_until_its_credentials_expire() -> None:
+    line = Line(ping_interval=None)
+    line.connection.renew(time.time() + 60)
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(ConnectionClosed, match="4401"):
+        await line.connection.recv()
+    assert 59 < asyncio.get_running_loop().time() - begun <= 71
+    await line.connection.wait_closed()
+
+
+@in_virtual_time
+async def test_credentials_are_renewed_in_time() -> None:
+    line = Line(ping_interval=None)
+    expires_at = time.time() + 60
+    line.connection.renew(expires_at)
+    assert line.connection.expires_at == expires_at
+    line.connection.renew(None)
+    await asyncio.sleep(3600)
+    assert line.connection.state is State.OPEN

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -671,3 +672,13 @@ def test_loop_that_is_closed_carries_nothing(call: str) -> None:
         with pytest.raises(ConnectionClosed):
             CALLS[call](connection)
     connection.abort()
+
+
+@in_real_time
+async def test_thread_renews_the_credentials() -> None:
+    line = Line()
+    connection = bridge(line)
+    expires_at = time.time() + 3600
+    await in_thread(lambda: connection.renew(expires_at))
+    await until(lambda: connection.expires_at == expires_at)
+    assert line.connection.expires_at == expires_at

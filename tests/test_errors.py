@@ -8,8 +8,11 @@ from ws_middleware import errors
 from ws_middleware.errors import (
     ConcurrencyError,
     ConnectionClosed,
+    Forbidden,
     HandshakeError,
     ProtocolError,
+    Reject,
+    Unauthorized,
     UnexpectedMessageError,
     WebSocketError,
 )
@@ -77,3 +80,50 @@ def test_closed_is_told_apart_by_code_and_reason() -> None:
     assert closed.args == (4000, "bored")
     assert (closed.sent_code, closed.sent_reason, closed.detail) == (4000, "bored", "x")
     assert closed.by_peer
+
+
+# --- refusals ---
+
+
+def test_refusal_has_its_reason_as_text_unless_told() -> None:
+    assert HandshakeError(404, "nothing here").body == b"nothing here\n"
+    assert Reject(402, "pay").body == b"pay\n"
+    assert Reject(402, "pay", body="p\xe4y").body == "p\xe4y".encode()
+    assert Reject(402, "pay", body=b"").body == b""
+
+
+def test_refusal_has_a_close_code_for_scripts() -> None:
+    assert HandshakeError(404, "nothing here").close_code == 4404
+    assert Reject(402, "pay").close_code == 4402
+    assert Reject(402, "pay", close_code=4999).close_code == 4999
+
+
+@pytest.mark.parametrize("status", [101, 200, 302, 399, 600])
+def test_refusal_refuses(status: int) -> None:
+    with pytest.raises(ValueError, match=f"status {status} does not refuse a request"):
+        Reject(status, "no")
+
+
+@pytest.mark.row(48)
+def test_unauthorized_has_one_field_for_each_challenge() -> None:
+    error = Unauthorized(["Digest realm=a", "Basic realm=a"])
+    assert (error.status, error.close_code) == (401, 4401)
+    assert error.reason == "authentication is required"
+    assert error.headers == (
+        ("WWW-Authenticate", "Digest realm=a"),
+        ("WWW-Authenticate", "Basic realm=a"),
+    )
+
+
+@pytest.mark.row(48)
+@pytest.mark.parametrize("challenges", [[], "Basic realm=a"])
+def test_unauthorized_has_at_least_one_challenge(challenges: list[str]) -> None:
+    with pytest.raises(ValueError, match="at least one challenge"):
+        Unauthorized(challenges)
+
+
+def test_forbidden_is_403() -> None:
+    error = Forbidden()
+    assert (error.status, error.close_code) == (403, 4403)
+    assert str(error) == "you may not connect here"
+    assert Forbidden("members only").body == b"members only\n"

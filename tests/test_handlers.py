@@ -16,6 +16,7 @@ from tests.core.wire import close
 from tests.inprocess import Line, in_real_time, in_virtual_time, settled, until
 from tests.peer import CLOSE, PING, PONG, TEXT, Received, frame
 from ws_middleware.aio import AsyncConnection
+from ws_middleware.asking import is_async
 from ws_middleware.bridge import MAX_QUEUED, BridgedConnection
 from ws_middleware.connection import Connection
 from ws_middleware.core.endpoint import State
@@ -24,7 +25,6 @@ from ws_middleware.errors import ConnectionClosed
 from ws_middleware.handlers import (
     Handler,
     check_handler,
-    is_async,
     is_blocking,
     observes_control,
     run_handler,

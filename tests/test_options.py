@@ -28,8 +28,23 @@ DEFAULTS = {
     "hosts": None,
     "subprotocols": (),
     "extensions": (PermessageDeflate(),),
+    "authenticate": None,
+    "admit": None,
+    "readable": None,
+    "trusted_proxies": (),
+    "max_connections": 65_536,
+    "max_connections_per_address": None,
+    "max_connections_per_identity": None,
+    "max_handshakes_per_second": None,
+    "max_failures_per_minute": 100,
 }
 NUMBERS = [name for name, value in DEFAULTS.items() if isinstance(value, int | float)]
+UNLIMITED = [
+    "max_frame_size",
+    "max_connections_per_address",
+    "max_connections_per_identity",
+    "max_handshakes_per_second",
+]
 REQUIRED = [
     "max_queue",
     "close_timeout",
@@ -45,7 +60,7 @@ def test_defaults_are_what_is_promised() -> None:
     assert {name: getattr(Options(), name) for name in DEFAULTS} == DEFAULTS
 
 
-@pytest.mark.parametrize("name", [*NUMBERS, "max_frame_size"])
+@pytest.mark.parametrize("name", [*NUMBERS, *UNLIMITED])
 @pytest.mark.parametrize("value", [0, -1, -0.5, float("nan")])
 def test_number_has_to_be_positive(name: str, value: float) -> None:
     changes: dict[str, Any] = {name: value}
@@ -53,7 +68,7 @@ def test_number_has_to_be_positive(name: str, value: float) -> None:
         Options(**changes)
 
 
-@pytest.mark.parametrize("name", sorted({*NUMBERS, "max_frame_size"} - {*REQUIRED}))
+@pytest.mark.parametrize("name", sorted({*NUMBERS, *UNLIMITED} - {*REQUIRED}))
 def test_none_is_no_limit(name: str) -> None:
     changes: dict[str, Any] = {name: None}
     assert getattr(Options(**changes), name) is None
@@ -79,7 +94,7 @@ def test_hosts_have_to_be_hosts(host: str) -> None:
         Options(hosts=["good", host])
 
 
-@pytest.mark.parametrize("name", ["subprotocols", "hosts"])
+@pytest.mark.parametrize("name", ["subprotocols", "hosts", "trusted_proxies"])
 @pytest.mark.parametrize("text", ["", "chat"])
 def test_list_of_names_is_no_text(name: str, text: str) -> None:
     changes: dict[str, Any] = {name: text}
@@ -101,6 +116,25 @@ def test_origins_make_a_policy() -> None:
     policy = Options(origins=["https://a.example"]).origin_policy()
     assert policy(("https", "a.example", 443), "b.example", False)
     assert not policy(("https", "b.example", 443), "b.example", False)
+
+
+@pytest.mark.parametrize("name", ["authenticate", "admit"])
+def test_whoever_is_asked_has_to_be_a_function(name: str) -> None:
+    changes: dict[str, Any] = {name: "secret"}
+    with pytest.raises(TypeError, match=f"^{name} is a function of the request, not 'secret'"):
+        Options(**changes)
+
+
+def test_readable_is_one_word() -> None:
+    changes: dict[str, Any] = {"readable": True}
+    with pytest.raises(ValueError, match=r"^readable=True is neither 'browser' nor None"):
+        Options(**changes)
+
+
+@pytest.mark.parametrize("name", ["proxy.example", "10.0.0.1/8", "", "unix:/run/nginx"])
+def test_trusted_proxies_have_to_be_addresses(name: str) -> None:
+    with pytest.raises(ValueError, match=r"does not appear to be|has host bits set"):
+        Options(trusted_proxies=["unix", "::1", "10.0.0.0/8", name])
 
 
 def test_options_never_change() -> None:

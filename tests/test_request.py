@@ -142,3 +142,112 @@ def test_names_are_shared_but_not_kept_for_ever() -> None:
     for number in range(10_000):
         shared_name(f"x-{number}")
     assert shared_name.cache_info().currsize <= 256
+
+
+# --- secrets that are taken out ---
+
+
+def make_with_views() -> Request:
+    """Make a request with a ticket in it that is seen in every way there is."""
+    target = "/a?ticket=s3cret&x=1&ticket=more"
+    offer = "chat, bearer.s3cret"
+    fields = [("Sec-WebSocket-Protocol", offer)]
+    return make(
+        target,
+        *fields,
+        scope={
+            "query_string": target[3:].encode(),
+            "headers": [(b"sec-websocket-protocol", offer.encode())],
+            "subprotocols": ["chat", "bearer.s3cret"],
+        },
+        environ={
+            "RAW_URI": target,
+            "REQUEST_URI": target,
+            "QUERY_STRING": target[3:],
+            "HTTP_SEC_WEBSOCKET_PROTOCOL": offer,
+        },
+    )
+
+
+def views(request: Request) -> str:
+    """Give all that can be seen of a request."""
+    return repr(
+        [
+            *(request, request.head, request.target, request.query_string, request.url),
+            *(request.query, request.headers, request.scope, request.environ),
+        ]
+    )
+
+
+def test_query_parameter_is_taken_out_of_every_view() -> None:
+    request = make_with_views()
+    assert request.query["ticket"] == "s3cret"
+    request.withdraw_query("ticket")
+    assert request.target == "/a?x=1"
+    assert "ticket" not in views(request)
+    assert request.scope is not None
+    assert request.scope["query_string"] == b"x=1"
+    assert request.environ is not None
+    assert request.environ["QUERY_STRING"] == "x=1"
+    assert request.has_withdrawn
+
+
+def test_subprotocol_is_taken_out_of_every_view() -> None:
+    request = make_with_views()
+    assert "s3cret" in request.headers["sec-websocket-protocol"]
+    request.withdraw_query("ticket")
+    request.withdraw_subprotocol("bearer.s3cret")
+    assert request.headers["sec-websocket-protocol"] == "chat"
+    assert "s3cret" not in views(request)
+    assert request.scope is not None
+    assert request.scope["subprotocols"] == ["chat"]
+
+
+def test_nothing_is_left_where_there_was_nothing_else() -> None:
+    request = make_with_views()
+    for token in ("bearer.s3cret", "chat"):
+        request.withdraw_subprotocol(token)
+    for name in ("ticket", "x"):
+        request.withdraw_query(name)
+    assert request.target == "/a"
+    assert "sec-websocket-protocol" not in request.headers
+    assert request.environ == {"RAW_URI": "/a", "REQUEST_URI": "/a", "QUERY_STRING": ""}
+
+
+@pytest.mark.parametrize("target", ["/?a=b", "/", "/?", "/?ticket"])
+def test_taking_out_what_is_not_there_says_so(target: str) -> None:
+    request = make(target)
+    request.withdraw_query("other")
+    request.withdraw_subprotocol("other")
+    assert not request.has_withdrawn
+    assert request.target == target
+
+
+def test_parameter_is_found_however_it_is_spelled() -> None:
+    request = make("/?%74icket=1&tick+et=2")
+    request.withdraw_query("ticket")
+    assert request.target == "/?tick+et=2"
+
+
+def test_scope_that_is_made_later_has_no_secret() -> None:
+    request = make("/?ticket=1")
+    request._scope = lambda: {"query_string": request.query_string}
+    request.withdraw_query("ticket")
+    assert request.scope == {"query_string": ""}
+
+
+# --- whom proxies speak for ---
+
+
+def test_what_a_proxy_tells_replaces_what_the_socket_knows() -> None:
+    request = make("/a", remote_address=("10.0.0.1", 5))
+    request.come_from(("192.0.2.7", 0), True, "chat.example")
+    assert request.remote_address == ("192.0.2.7", 0)
+    assert (request.secure, request.host) == (True, "chat.example")
+    assert request.url == "wss://chat.example/a"
+
+
+def test_what_a_proxy_does_not_tell_stays() -> None:
+    request = make("/a", secure=True)
+    request.come_from(("192.0.2.7", 0), None, None)
+    assert (request.secure, request.host) == (True, "test")

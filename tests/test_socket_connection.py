@@ -490,3 +490,16 @@ def test_start_closing_does_not_wait(sockets: Sockets) -> None:
     theirs.shutdown(socket.SHUT_WR)
     eventually(lambda: ours.fileno() == -1)
     assert connection.close_code == 1001
+
+
+def test_connection_is_closed_when_its_credentials_expire(sockets: Sockets) -> None:
+    ours, theirs = sockets
+    connection = make_connection(ours)
+    connection.renew(time.time() + 3600)
+    connection.renew(expires_at := time.time() + 0.05)
+    assert connection.expires_at == expires_at
+    wire = Wire(theirs)
+    assert wire.read_close() == (4401, "the credentials have expired")
+    wire.send_frame(CLOSE, b"\x11\x31")
+    with pytest.raises(ConnectionClosed):
+        connection.recv()

@@ -10,8 +10,8 @@ from ws_middleware.core.handshake import RequestHead
 from ws_middleware.errors import HandshakeError
 from ws_middleware.options import Options
 from ws_middleware.request import Request
-from ws_middleware.routing import Router
-from ws_middleware.upgrade import find_route, prepare
+from ws_middleware.routing import Route, Router
+from ws_middleware.upgrade import Upgrade, decide_at_once, find_route
 
 GOOD = {
     "Host": "test:8000",
@@ -36,6 +36,17 @@ def make(
     return Request(RequestHead(method, target, version, [*kept, *more]), secure=secure)
 
 
+def nothing(connection: object) -> None:
+    """Be a handler."""
+
+
+def prepare(request: Request, options: Options) -> Upgrade:
+    route = Route("/", nothing, options)
+    served, upgrade = decide_at_once(Router(options), request, route)
+    assert served is route
+    return upgrade
+
+
 def refusal(request: Request, **options: Any) -> HandshakeError:
     with pytest.raises(HandshakeError) as error:
         prepare(request, Options(**options))
@@ -49,14 +60,17 @@ def test_route_is_found_and_its_parameters_are_noted() -> None:
     router = Router(Options())
     router.add("/<room>", lambda connection, room: None)
     request = make("/a%20b?c")
-    assert find_route(router, request).rule == "/<room>"
+    route = find_route(router, request)
+    assert route is not None
+    assert route.rule == "/<room>"
     assert request.path_params == {"room": "a b"}
 
 
 def test_path_without_a_route_is_404() -> None:
-    request = make("/secret")
+    request, router = make("/secret"), Router(Options())
+    assert find_route(router, request) is None
     with pytest.raises(HandshakeError, match="there is no WebSocket at this path") as error:
-        find_route(Router(Options()), request)
+        decide_at_once(router, request, None)
     assert error.value.status == 404
     assert request.path_params == {}
 

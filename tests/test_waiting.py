@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 import time
 import warnings
@@ -15,7 +16,7 @@ import pytest
 
 from tests.running import PATIENCE
 from ws_middleware import waiting
-from ws_middleware.waiting import Interest, Waiting, waiting_for
+from ws_middleware.waiting import Interest, Waiting, waiting_for, waiting_here
 
 with warnings.catch_warnings():
     # eventlet advises against itself; and the first thread that imports it can be no other than
@@ -59,6 +60,27 @@ def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def test_class_of_the_socket_decides(way: str) -> None:
     assert in_thread(lambda found: found.is_cooperative, way) is (way != "threads")
+
+
+def test_whoever_waits_decides_where_there_is_no_socket_yet(way: str) -> None:
+    def work(found: Waiting) -> None:
+        ways: list[Waiting] = []
+        done = found.make_event()
+
+        def look() -> None:
+            ways.append(waiting_here())
+            done.set()
+
+        found.spawn(look, "looker")
+        done.wait(PATIENCE)
+        assert ways == [found]
+
+    in_thread(work, way)
+
+
+def test_thread_without_greenlets_is_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "greenlet")
+    assert not waiting_here().is_cooperative
 
 
 def test_readable_and_writable_sockets_are_waited_for(way: str) -> None:

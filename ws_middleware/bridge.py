@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import queue
 import threading
@@ -202,9 +203,12 @@ class BridgedConnection(Connection):
     def _queue_piece(self, piece: Message, final: bool) -> None:
         self._queue(lambda: self._connection.send_fragment(piece, final), _size(piece.data))
 
-    def send_frame(self, frame: Frame) -> None:
-        """Send one frame exactly as it is: any bits, past the extensions."""
-        self._wait_for(lambda: self._connection.send_frame(frame))
+    def send_frame(self, frame: Frame, key: bytes = b"") -> None:
+        """Send one frame exactly as it is: any bits, past the extensions.
+
+        A client masks it with `key`, or with a random one.
+        """
+        self._wait_for(lambda: self._connection.send_frame(frame, key))
 
     def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:
         """Send a ping and wait for its pong; returns the latency in seconds."""
@@ -223,6 +227,15 @@ class BridgedConnection(Connection):
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection behind what was sent, and wait until it is closed."""
         self._wait_for(lambda: self._connection.close(code, reason))
+
+    @property
+    def expires_at(self) -> float | None:
+        """Give when the credentials expire, in seconds since the epoch; None for never."""
+        return self._connection.expires_at
+
+    def renew(self, expires_at: float | None) -> None:
+        """Let the connection live until `expires_at`, seconds since the epoch; None for ever."""
+        self._on_loop(functools.partial(self._connection.renew, expires_at))
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""

@@ -105,8 +105,11 @@ class Connection(ConnectionInfo, abc.ABC):
         """
 
     @abc.abstractmethod
-    def send_frame(self, frame: Frame) -> None:
-        """Send one frame exactly as it is: any bits, past the extensions."""
+    def send_frame(self, frame: Frame, key: bytes = b"") -> None:
+        """Send one frame exactly as it is: any bits, past the extensions.
+
+        A client masks it with `key`, or with a random one.
+        """
 
     @abc.abstractmethod
     def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:
@@ -125,6 +128,13 @@ class Connection(ConnectionInfo, abc.ABC):
     @abc.abstractmethod
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the connection and wait until it is closed, at most `close_timeout` a step."""
+
+    @abc.abstractmethod
+    def renew(self, expires_at: float | None) -> None:
+        """Let the connection live until `expires_at`, seconds since the epoch; None for ever.
+
+        It is closed with 4401 then.
+        """
 
     @abc.abstractmethod
     def abort(self) -> None:

@@ -11,10 +11,13 @@ from collections.abc import Sequence
 __all__ = [
     "ConcurrencyError",
     "ConnectionClosed",
+    "Forbidden",
     "HandshakeError",
     "HandshakeRefused",
     "ProtocolError",
     "ProxyError",
+    "Reject",
+    "Unauthorized",
     "UnexpectedMessageError",
     "UnsupportedError",
     "WebSocketError",
@@ -51,6 +54,62 @@ class HandshakeError(WebSocketError):
         self.status = status
         self.reason = reason
         self.headers: tuple[tuple[str, str], ...] = tuple(headers)
+        #: The response's content; where no field says otherwise it is text.
+        self.body: bytes = (reason + "\n").encode()
+        #: The close code for those who never see the status (setting: readable).
+        self.close_code: int = 4000 + status
+
+
+class Reject(HandshakeError):
+    """Refuse a handshake with exactly this response, from an authenticator or a hook of yours.
+
+    `reason` stands in the log and, unless `body` is given, in the response: it holds no
+    secrets. `close_code` is what scripts see where `readable` is set, 4000 + status by default.
+
+    >>> Reject(402, "the trial is over", [("Link", "</pay>")]).close_code
+    4402
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | str | None = None,
+        close_code: int | None = None,
+    ) -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"status {status} does not refuse a request; take one of 400 to 599")
+        super().__init__(status, reason, headers)
+        if body is not None:
+            self.body = body.encode() if isinstance(body, str) else body
+        if close_code is not None:
+            self.close_code = close_code
+
+
+class Unauthorized(Reject):
+    """Refuse with 401 until the peer proves who it is; one challenge for each way to do that.
+
+    >>> Unauthorized(['Basic realm="attic"']).headers
+    (('WWW-Authenticate', 'Basic realm="attic"'),)
+    """
+
+    def __init__(
+        self, challenges: Sequence[str], reason: str = "authentication is required"
+    ) -> None:
+        # "A server generating a 401 … response MUST send a WWW-Authenticate header field
+        # containing at least one challenge" (RFC 9110 §11.6.1)
+        if isinstance(challenges, str) or not challenges:
+            raise ValueError("a 401 needs a list with at least one challenge (RFC 9110 §11.6.1)")
+        super().__init__(401, reason, [("WWW-Authenticate", one) for one in challenges])
+        self.challenges: tuple[str, ...] = tuple(challenges)
+
+
+class Forbidden(Reject):
+    """Refuse with 403: who the peer is does not help, or nothing can show it."""
+
+    def __init__(self, reason: str = "you may not connect here") -> None:
+        super().__init__(403, reason)
 
 
 class HandshakeRefused(HandshakeError):

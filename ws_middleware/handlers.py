@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ws_middleware.aio import AsyncConnection
+from ws_middleware.asking import is_async
 from ws_middleware.bridge import BridgedConnection
 from ws_middleware.connection import Connection
 from ws_middleware.core.endpoint import State
@@ -91,11 +92,18 @@ def observes_control(handler: HandlerLike) -> bool:
 
 
 async def run_handler(
-    handler: HandlerLike, connection: AsyncConnection, path_params: dict[str, Any]
+    handler: HandlerLike,
+    connection: AsyncConnection,
+    path_params: dict[str, Any],
+    prelude: Callable[[AsyncConnection], Awaitable[bool]] | None = None,
 ) -> None:
-    """Run a handler from beginning to end, and close the connection behind it."""
+    """Run a handler from beginning to end, and close the connection behind it.
+
+    Where there is a `prelude`, it comes first, and decides whether the handler is run at all.
+    """
     try:
-        await _start(handler, connection, path_params)
+        if prelude is None or await prelude(connection):
+            await _start(handler, connection, path_params)
     except asyncio.CancelledError:
         if _is_being_cancelled():
             connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
@@ -129,12 +137,17 @@ def _is_being_cancelled() -> bool:
 
 
 def run_blocking(
-    handler: HandlerLike, connection: SocketConnection, path_params: dict[str, Any]
+    handler: HandlerLike,
+    connection: SocketConnection,
+    path_params: dict[str, Any],
+    prelude: Callable[[SocketConnection], bool] | None = None,
 ) -> None:
     """Run a handler without any `async def` in this thread, and close the connection behind it."""
     kind = _handler_class(handler)
     try:
-        if kind is None:
+        if prelude is not None and not prelude(connection):
+            pass
+        elif kind is None:
             _call_plain(handler, connection, path_params)
         else:
             _CallbacksInPlace(kind(connection, **path_params), connection).drive()
@@ -198,15 +211,6 @@ def needs_loop(handler: HandlerLike) -> bool:
     if kind is None:
         return is_async(handler)
     return any(inspect.iscoroutinefunction(getattr(kind, name)) for name in _CALLBACKS)
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Tell whether calling this gives a coroutine; wrapped and callable objects included."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an object with `async def __call__`
-    )
 
 
 @functools.cache

@@ -5,6 +5,7 @@ Nothing here waits; everything is derived from the endpoint or was fixed by the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +14,21 @@ from ws_middleware.core.extensions import Agreement
 from ws_middleware.core.handshake import ResponseHead
 from ws_middleware.request import Address, Request
 
-__all__ = ["ConnectionInfo"]
+__all__ = ["ConnectionInfo", "to_deadline"]
 
 
 class ConnectionInfo:
     """Tell about one connection."""
 
-    __slots__ = ("_endpoint", "agreements", "identity", "request", "response", "subprotocol")
+    __slots__ = (
+        "_endpoint",
+        "_expires_at",
+        "agreements",
+        "identity",
+        "request",
+        "response",
+        "subprotocol",
+    )
 
     def __init__(
         self,
@@ -30,6 +39,7 @@ class ConnectionInfo:
         identity: Any = None,
     ) -> None:
         self._endpoint = endpoint
+        self._expires_at: float | None = None
         #: The request that opened the connection.
         self.request: Request = request
         #: The head of the response that opened the connection; None for servers.
@@ -53,8 +63,13 @@ class ConnectionInfo:
 
     @property
     def remote_address(self) -> Address:
-        """Give the peer's address as the socket knows it."""
+        """Give the peer's address, or what a proxy of `trusted_proxies` says that it is."""
         return self.request.remote_address
+
+    @property
+    def expires_at(self) -> float | None:
+        """Give when the credentials expire, in seconds since the epoch; None for never."""
+        return self._expires_at
 
     @property
     def state(self) -> State:
@@ -78,3 +93,8 @@ class ConnectionInfo:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.request.target!a} {self.state.value}>"
+
+
+def to_deadline(expires_at: float | None, now: float) -> float | None:
+    """Give a moment of the wall clock as one of the clock that says `now`."""
+    return None if expires_at is None else now + expires_at - time.time()

@@ -5,6 +5,7 @@ A peer's text is escaped and shortened; secrets are never part of it.
 
 from __future__ import annotations
 
+import functools
 import logging
 
 from ws_middleware.core.endpoint import Endpoint
@@ -13,7 +14,7 @@ from ws_middleware.errors import HandshakeError
 from ws_middleware.info import ConnectionInfo
 from ws_middleware.request import Address
 
-__all__ = ["connection_finished", "handshake_refused"]
+__all__ = ["connection_finished", "handshake_refused", "subprotocol_missing"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
@@ -43,6 +44,17 @@ def handshake_refused(address: Address, target: str, error: HandshakeError) -> N
         safe_text(target.partition("?")[0]),
         error.status,
         error.reason,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def subprotocol_missing(rule: str, supported: tuple[str, ...]) -> None:
+    """Log, once for a rule, that a client offers subprotocols and the route speaks none of them."""
+    logger.warning(
+        "a client of %a offers subprotocols of which none is spoken there (subprotocols=%r): "
+        "browsers fail such a connection; name one in the route's subprotocols",
+        rule,
+        list(supported),
     )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
+from ws_middleware.core.endpoint import UNAUTHORIZED
+from ws_middleware.core.frames import Close, encode_close
+from ws_middleware.info import ConnectionInfo
 from ws_middleware.options import Options
 from ws_middleware.routing import Router
 from ws_middleware.server import ServerConfig, listening, serve
@@ -27,6 +31,34 @@ class WebSockets(Router):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(Options(**options))
+
+    def close_where(
+        self,
+        predicate: Callable[[ConnectionInfo], object] | None = None,
+        *,
+        identity: object = None,
+        code: int = UNAUTHORIZED,
+        reason: str = "the access was revoked",
+    ) -> int:
+        """Close the connections of an identity, or those a predicate holds for, in all mounts.
+
+        Any thread may call this, for the connections of its own process; `predicate` is called
+        there with each connection. Gives how many were told to close, without waiting for
+        them. Handshakes that are under way are closed as soon as they are open.
+
+        >>> WebSockets().close_where(identity="mallory")
+        0
+        """
+        if predicate is None and identity is None:
+            raise TypeError("close_where() wants an identity, or a predicate")
+        encode_close(Close(code, reason))
+
+        def matches(connection: ConnectionInfo) -> object:
+            if identity is not None and connection.identity != identity:
+                return False
+            return predicate is None or predicate(connection)
+
+        return self.gate.close_where(matches, code, reason)
 
     def asgi(
         self, app: ASGIApp | None = None, *, install: Literal["auto"] | bool = "auto"

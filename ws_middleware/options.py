@@ -5,10 +5,12 @@ Each has a safe default; None stands for "no limit" and has to be written out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from ws_middleware.core.extensions import Extension
+from ws_middleware.core.forwarding import parse_trust
 from ws_middleware.core.headers import is_token, parse_host
 from ws_middleware.core.origins import OriginPolicy, make_origin_policy
 from ws_middleware.extensions.permessage_deflate import PermessageDeflate
@@ -56,6 +58,28 @@ class Options:
     subprotocols: Sequence[str] = ()
     #: The extensions available, see `ws_middleware.extensions`; empty for none.
     extensions: Sequence[Extension] = field(default_factory=lambda: (PermessageDeflate(),))
+    #: Who the peer is: a function, sync or async, of the `Request` that gives an identity, or
+    #: raises `Unauthorized`, `Forbidden` or `Reject`; None asks nobody.
+    authenticate: Callable[..., Any] | None = None
+    #: Whether it may connect: a function, sync or async, of the `Request` and the identity that
+    #: raises `Reject` or `Forbidden`, or gives False, to refuse.
+    admit: Callable[..., Any] | None = None
+    #: "browser" refuses what comes with an Origin by a connection that is closed at once with
+    #: 4000 + status, which scripts can read; None refuses by the HTTP response alone.
+    readable: Literal["browser"] | None = None
+    #: Addresses and networks of proxies, "unix" for Unix sockets, that may say in Forwarded or
+    #: X-Forwarded-For, -Proto and -Host whom a request comes from.
+    trusted_proxies: Sequence[str] = ()
+    #: How many connections all routes of a process have together.
+    max_connections: int | None = 65_536
+    #: How many connections come from one address, or 64 bits of an IPv6 address.
+    max_connections_per_address: int | None = None
+    #: How many connections one identity has.
+    max_connections_per_identity: int | None = None
+    #: How many handshakes come from one address, per second.
+    max_handshakes_per_second: float | None = None
+    #: How many failed authentications come from one address, per minute.
+    max_failures_per_minute: int | None = 100
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -71,6 +95,13 @@ class Options:
                 raise ValueError(f"{name!r} is not a subprotocol name (RFC 6455 §4.1)")
         for host in _as_list("hosts", () if self.hosts is None else self.hosts):
             parse_host(host)
+        parse_trust(tuple(_as_list("trusted_proxies", self.trusted_proxies)))
+        if self.readable not in (None, "browser"):
+            raise ValueError(f"readable={self.readable!r} is neither 'browser' nor None")
+        for name in ("authenticate", "admit"):
+            function = getattr(self, name)
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} is a function of the request, not {function!r}")
 
     def origin_policy(self) -> OriginPolicy:
         """Make the policy that `origins` describes."""
@@ -86,9 +117,7 @@ _REQUIRED = (
     "max_head_fields",
 )
 _POSITIVE = tuple(
-    option.name
-    for option in fields(Options)
-    if option.name not in ("origins", "hosts", "subprotocols", "extensions")
+    option.name for option in fields(Options) if str(option.type).startswith(("int", "float"))
 )
 
 

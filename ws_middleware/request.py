@@ -1,7 +1,8 @@
 """The request that opened a connection, as handlers and policies see it.
 
 Made once from the request's head; what costs time is made when it is first asked for.
-Routing, authentication and logs all use the same `path`.
+Routing, authentication and logs all use the same `path`. A secret that was taken out of the
+request is in none of its views any more.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from werkzeug.http import parse_cookie
 from werkzeug.urls import uri_to_iri
 
 from ws_middleware.core.handshake import RequestHead
-from ws_middleware.core.headers import field_values
+from ws_middleware.core.headers import field_values, parse_token_list
 
-__all__ = ["Address", "Request", "shared_name"]
+__all__ = ["Address", "Request", "scrub_environ", "shared_name"]
 
 #: Host and port, or the path of a Unix socket, as the socket module gives it.
 Address = tuple[Any, ...] | str | None
@@ -36,7 +37,8 @@ def shared_name(name: str) -> str:
 class Request:
     """Hold the request that opened a connection.
 
-    `secure` tells whether the connection itself is encrypted, `scope` is the ASGI scope and
+    `remote_address` and `secure`, which tells whether the connection is encrypted, are the
+    socket's own, or what a proxy of `trusted_proxies` says. `scope` is the ASGI scope and
     `environ` the WSGI environ where there is one, `path_params` what the route took from the
     path.
 
@@ -53,15 +55,18 @@ class Request:
         secure: bool = False,
         root_path: str = "",
         scope: MutableMapping[str, Any] | Callable[[], MutableMapping[str, Any]] | None = None,
-        environ: dict[str, Any] | None = None,
+        environ: dict[str, Any] | Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self.head = head
         self.remote_address = remote_address
         self.secure = secure
         self.root_path = root_path
         self._scope = scope
-        self.environ = environ
+        self._environ = environ
         self.path_params: dict[str, Any] = {}
+        self._host: str | None = None  # as a proxy tells it
+        #: Whether a secret was taken out of the request.
+        self.has_withdrawn: bool = False
 
     @property
     def scope(self) -> MutableMapping[str, Any] | None:
@@ -69,6 +74,13 @@ class Request:
         if callable(self._scope):
             self._scope = self._scope()
         return self._scope
+
+    @property
+    def environ(self) -> dict[str, Any] | None:
+        """Give the WSGI environ, made when it is first asked for; None outside of WSGI."""
+        if callable(self._environ):
+            self._environ = self._environ()
+        return self._environ
 
     @property
     def method(self) -> str:
@@ -121,8 +133,8 @@ class Request:
 
     @property
     def host(self) -> str:
-        """Give the Host field."""
-        return self._field("host") or ""
+        """Give the Host field, or what a trusted proxy says that it was."""
+        return self._host or self._field("host") or ""
 
     @property
     def origin(self) -> str | None:
@@ -141,9 +153,83 @@ class Request:
         query = f"?{self.query_string}" if self.query_string else ""
         return uri_to_iri(f"{scheme}://{self.host}{self.raw_path}{query}")
 
+    def come_from(self, address: Address, secure: bool | None, host: str | None) -> None:
+        """Take over what a trusted proxy tells; None where it tells nothing."""
+        self.remote_address = address
+        self.secure = self.secure if secure is None else secure
+        self._host = host
+
+    def withdraw_query(self, name: str) -> None:
+        """Take a query parameter out: no log, handler, scope or environ sees it.
+
+        >>> request = Request(RequestHead("GET", "/?ticket=1&x=2", "1.1", []))
+        >>> request.withdraw_query("ticket")
+        >>> request.target
+        '/?x=2'
+        """
+        path, _, query = self.target.partition("?")
+        parts = query.split("&")
+        kept = [part for part in parts if _decode_query(part.partition("=")[0]) != name]
+        if len(kept) < len(parts):
+            target = path + ("?" + "&".join(kept) if kept else "")
+            self._withdraw(self.head._replace(target=target))
+
+    def withdraw_subprotocol(self, token: str) -> None:
+        """Take an offered subprotocol out: it is neither seen nor chosen.
+
+        >>> offer = ("Sec-WebSocket-Protocol", "chat, bearer.abc")
+        >>> request = Request(RequestHead("GET", "/", "1.1", [offer]))
+        >>> request.withdraw_subprotocol("bearer.abc")
+        >>> request.head.fields
+        [('Sec-WebSocket-Protocol', 'chat')]
+        """
+        fields: list[tuple[str, str]] = []
+        for name, value in self.head.fields:
+            if name.lower() == "sec-websocket-protocol":
+                offered = (one.strip(" \t") for one in value.split(","))
+                value = ", ".join(one for one in offered if one != token)
+                if not value:
+                    continue
+            fields.append((name, value))
+        if fields != list(self.head.fields):
+            self._withdraw(self.head._replace(fields=fields))
+
+    def _withdraw(self, head: RequestHead) -> None:
+        """Put another head in the place of this one, wherever it is seen."""
+        self.has_withdrawn = True
+        self.head = head
+        for name in ("query", "headers"):
+            self.__dict__.pop(name, None)
+        if self.environ is not None:
+            scrub_environ(self.environ, self)
+        if self._scope is not None and not callable(self._scope):
+            _scrub_scope(self._scope, self)
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!a}>"
 
 
 def _decode_query(text: str) -> str:
     return unquote(text.replace("+", " "))
+
+
+def scrub_environ(environ: dict[str, Any], request: Request) -> None:
+    """Take out of a WSGI environ what was taken out of its request."""
+    for name in ("RAW_URI", "REQUEST_URI"):
+        if name in environ:
+            environ[name] = request.target
+    environ["QUERY_STRING"] = request.query_string
+    offered = ", ".join(field_values(request.head.fields, "sec-websocket-protocol"))
+    if environ.pop("HTTP_SEC_WEBSOCKET_PROTOCOL", None) and offered:
+        environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = offered
+
+
+def _scrub_scope(scope: MutableMapping[str, Any], request: Request) -> None:
+    scope["query_string"] = request.query_string.encode("latin-1")
+    scope["headers"] = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in request.head.fields
+    ]
+    scope["subprotocols"] = parse_token_list(
+        field_values(request.head.fields, "sec-websocket-protocol")
+    )

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
+from ws_middleware.gate import Gate
 from ws_middleware.handlers import HandlerLike, check_handler
 from ws_middleware.options import Options
 
@@ -42,6 +43,7 @@ class Router:
 
     def __init__(self, options: Options) -> None:
         self.options: Options = options
+        self.gate: Gate = Gate()
         self.routes: list[Route] = []
         self._map = Map(strict_slashes=False, merge_slashes=False)
         self._adapter = self._map.bind("", url_scheme="ws")

@@ -25,6 +25,7 @@ from ws_middleware.core.messages import (
     as_message,
 )
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
+from ws_middleware.info import to_deadline
 from ws_middleware.request import Request
 from ws_middleware.socket_driver import SocketDriver
 
@@ -126,9 +127,12 @@ class SocketConnection(Connection):
         if not self._driver.run(action, lambda: self._fragmenter is sender):
             raise self._endpoint.closed
 
-    def send_frame(self, frame: Frame) -> None:
-        """Send one frame exactly as it is: any bits, past the extensions."""
-        self._run(lambda: self._endpoint.send_frame(frame))
+    def send_frame(self, frame: Frame, key: bytes = b"") -> None:
+        """Send one frame exactly as it is: any bits, past the extensions.
+
+        A client masks it with `key`, or with a random one.
+        """
+        self._run(lambda: self._endpoint.send_frame(frame, key))
 
     def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:
         """Send a ping and wait for its pong; returns the latency in seconds."""
@@ -158,6 +162,13 @@ class SocketConnection(Connection):
     def start_closing(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Start to close the connection without waiting for the peer."""
         self._driver.run(lambda: self._endpoint.close(code, reason))
+
+    def renew(self, expires_at: float | None) -> None:
+        """Let the connection live until `expires_at`, seconds since the epoch; None for ever."""
+        if expires_at != self._expires_at:
+            self._expires_at = expires_at
+            deadline = to_deadline(expires_at, time.monotonic())
+            self._driver.run(lambda: self._endpoint.expire_at(deadline))
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""

@@ -10,11 +10,12 @@ import importlib
 import select
 import selectors
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Event", "Interest", "Spawner", "Waiting", "waiting_for"]
+__all__ = ["Event", "Interest", "Spawner", "Waiting", "waiting_for", "waiting_here"]
 
 
 class Interest(NamedTuple):
@@ -187,7 +188,28 @@ _made: dict[str, Waiting] = {}
 
 def waiting_for(sock: object) -> Waiting:
     """Choose the way of waiting that a socket's class asks for."""
-    library = type(sock).__module__.partition(".")[0]
+    return _choose(_library_of(sock))
+
+
+def waiting_here() -> Waiting:
+    """Choose the way of waiting of whoever calls: a greenlet of a library's, or a thread."""
+    greenlet = sys.modules.get("greenlet")
+    if greenlet is None:
+        return _choose("")
+    current = greenlet.getcurrent()
+    library = _library_of(current)
+    if library == "greenlet" and current.parent is not None and "eventlet" in sys.modules:
+        library = "eventlet"  # its `spawn_n` runs greenlets of no class of its own
+    return _choose(library)
+
+
+def _library_of(thing: object) -> str:
+    return type(thing).__module__.partition(".")[0]
+
+
+def _choose(library: str) -> Waiting:
+    if library not in _KINDS:
+        library = ""
     if library not in _made:
         _made[library] = _KINDS.get(library, ThreadWaiting)()
     return _made[library]

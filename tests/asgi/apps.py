@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -17,6 +18,8 @@ from tests.wsgi import apps as shapes
 from ws_middleware import AsyncConnection, Connection, UnsupportedError, WebSockets
 
 logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
+
+logging.info("[uvicorn %s]", uvicorn.__version__)
 
 ws = WebSockets(max_message_size=2**20)
 ws.add("/async", shapes.serve_async)
@@ -42,9 +45,14 @@ async def tell(connection: AsyncConnection, name: str) -> None:
             "secure": request.secure,
             "address": (connection.remote_address or [None])[0],
             "subprotocol": connection.subprotocol,
-            "extensions": connection.extensions,
         }
     )
+
+
+@ws.route("/telling")
+async def tell_extensions(connection: AsyncConnection) -> None:
+    """Tell the log, since what is sent may be compressed."""
+    logging.info("[extensions: %s]", ", ".join(connection.extensions))
 
 
 @ws.route("/pinging")

@@ -91,39 +91,69 @@ def test_server_gets_full_marks(name: str, testsuite: Path, tmp_path: Path) -> N
     with SERVERS[name](tmp_path / "server.log") as server:
         results = _examine(testsuite, f"{server.url}/", tmp_path)
         assert server.process.poll() is None, f"the server ended: {server.log}"
+    _check(results)
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("way", ["connect", "aconnect"])
+def test_client_gets_full_marks(way: str, testsuite: Path, tmp_path: Path) -> None:
+    url = f"ws://127.0.0.1:{free_port()}"
+    spec = {"url": url, "outdir": str(tmp_path / "reports"), "cases": ["*"]}
+    with _run_testsuite(testsuite, spec, tmp_path) as process:
+        eventually(lambda: is_listening(int(url.rpartition(":")[2])))
+        client = [sys.executable, "-m", "tests.autobahn.echo_client", way, url]
+        subprocess.run(client, cwd=ROOT, timeout=PATIENCE, check=True)
+        process.terminate()  # it writes its reports now
+        process.wait(PATIENCE)
+    _check(_read_reports(tmp_path).get(way, {}))
+
+
+def _check(results: Mapping[str, Mapping[str, Any]]) -> None:
     # What is not OK comes first: these are the ids that one wants to see.
     assert _ids_by_verdict(results, "behavior", "OK") == {"INFORMATIONAL": INFORMATIONAL}
     assert _ids_by_verdict(results, "behaviorClose", "OK", "INFORMATIONAL") == {}
     assert len(results) == CASES
-    assert "Traceback" not in server.log
 
 
 def _examine(testsuite: Path, url: str, folder: Path) -> dict[str, dict[str, Any]]:
     """Run all cases against a server; gives what the testsuite says of each."""
-    spec = folder / "spec.json"
-    spec.write_text(
-        json.dumps(
-            {
-                "outdir": str(folder / "reports"),
-                "servers": [{"agent": "server", "url": url}],
-                "cases": ["*"],
-            }
-        )
-    )
-    command = [str(testsuite), "-W", "ignore", str(QUICK), str(spec), str(MESSAGES)]
+    spec = {
+        "outdir": str(folder / "reports"),
+        "servers": [{"agent": "server", "url": url}],
+        "cases": ["*"],
+    }
+    with _run_testsuite(testsuite, spec, folder) as process:
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # it still reports the cases that ran
+    return _read_reports(folder).get("server", {})
+
+
+@contextmanager
+def _run_testsuite(
+    testsuite: Path, spec: dict[str, Any], folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    path = folder / "spec.json"
+    path.write_text(json.dumps(spec))
+    command = [str(testsuite), "-W", "ignore", str(QUICK), str(path), str(MESSAGES)]
     with (
         open(folder / "testsuite.log", "wb") as log,
         subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process,
     ):
         try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.terminate()  # it still reports the cases that ran
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+
+
+def _read_reports(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
     # The testsuite exits with 0 whatever happens: only the index tells.
     index = folder / "reports" / "index.json"
     assert index.exists(), (folder / "testsuite.log").read_text()[-4000:]
     reports: dict[str, dict[str, dict[str, Any]]] = json.loads(index.read_text())
-    return reports.get("server", {})
+    return reports
 
 
 def _ids_by_verdict(

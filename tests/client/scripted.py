@@ -138,6 +138,8 @@ class Script:
             if answer is None:
                 return
             sock.sendall(self._complete(answer, raw) + self._behind)
+            if " 101 " in answer:
+                break
         if not self._stays_open:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)

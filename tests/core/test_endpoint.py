@@ -84,7 +84,7 @@ def test_fresh_connection_is_open_and_quiet() -> None:
     assert endpoint.next_message() is None
     assert endpoint.data_to_send() == b""
     assert (endpoint.close_code, endpoint.close_reason) == (None, None)
-    assert not endpoint.has_backlog
+    assert not endpoint.queue
 
 
 @pytest.mark.row(124)
@@ -169,9 +169,9 @@ def test_backlog_behind_a_full_queue_is_not_lost() -> None:
     endpoint = make(max_queue=2)
     texts = [str(number) for number in range(50)]
     endpoint.receive_data(b"".join(frame(TEXT, text) for text in texts), NOW)
-    assert endpoint.has_backlog
+    assert endpoint.queue == ["0", "1"]
     assert receive(endpoint) == texts
-    assert not endpoint.has_backlog
+    assert not endpoint.queue
 
 
 def test_queue_stays_full_as_long_as_more_waits_behind_it() -> None:
@@ -409,6 +409,40 @@ def test_peer_is_dropped_when_it_takes_nothing_though_its_messages_wait() -> Non
     ring(endpoint, NOW)
     ring(endpoint, NOW)
     assert endpoint.is_over
+
+
+# --- credentials that expire ---
+
+
+@pytest.mark.parametrize("interval", [None, 20])
+def test_connection_is_closed_when_its_credentials_expire(interval: float | None) -> None:
+    endpoint = make(ping_interval=interval)
+    endpoint.expire_at(NOW + 10)
+    assert endpoint.changed
+    endpoint.handle_timeout(NOW + 9.9)
+    assert output(endpoint) == []
+    assert ring(endpoint, NOW) == NOW + 10
+    (closing,) = output(endpoint)
+    assert closing.payload == b"\x11\x31the credentials have expired"
+    assert endpoint.state is State.CLOSING
+    assert ring(endpoint, NOW + 10) == NOW + 20  # close_timeout, whatever expires
+    assert endpoint.is_over
+
+
+def test_credentials_may_be_renewed_and_live_for_ever() -> None:
+    endpoint = make(ping_interval=20)
+    endpoint.expire_at(NOW + 10)
+    endpoint.expire_at(NOW + 15)
+    assert endpoint.next_deadline(NOW) == NOW + 15
+    endpoint.expire_at(None)
+    assert endpoint.next_deadline(NOW) == NOW + 20
+
+
+def test_ping_is_sent_before_what_expires_later() -> None:
+    endpoint = make(ping_interval=20)
+    endpoint.expire_at(NOW + 30)
+    assert ring(endpoint, NOW) == NOW + 20
+    assert [one.opcode for one in output(endpoint)] == [PING]
 
 
 # --- the peer closes ---

@@ -8,6 +8,8 @@ import importlib
 import itertools
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -76,6 +78,8 @@ def test_command_is_one_that_exists(block: Block, command: str) -> None:
         check_our_command(arguments)
     elif program == "uvicorn":
         check_uvicorn(arguments)
+    elif program == "uwsgi":
+        check_uwsgi(arguments)
     elif program == "pip":
         check_pip(arguments)
     else:
@@ -99,6 +103,13 @@ def check_uvicorn(arguments: list[str]) -> None:
     context = uvicorn.main.make_context("uvicorn", list(arguments))
     module, _, name = context.params["ws"].partition(":")
     assert hasattr(importlib.import_module(module), name)
+
+
+def check_uwsgi(arguments: list[str]) -> None:
+    command = [Path(sys.executable).with_name("uwsgi"), "--help"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    options = {argument for argument in arguments if argument.startswith("--")}
+    assert options <= set(re.findall(r"--[\w-]+", printed))
 
 
 def check_pip(arguments: list[str]) -> None:

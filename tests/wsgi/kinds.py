@@ -50,8 +50,9 @@ class Kind:
     framework: str
     #: What is said of it to people.
     title: str
-    #: Its options, where it has a command of its own: gunicorn's.
-    options: tuple[str, ...] | None = None
+    #: The command of its own that it has, and the options for that; "" where it has none.
+    program: str = ""
+    options: tuple[str, ...] = ()
     #: How many requests it serves at once; 0 for one thread or greenlet each.
     threads: int = 0
     #: Whether it runs requests in greenlets: connections stay there, instead of being parked.
@@ -66,30 +67,48 @@ class Kind:
     underscore: str = "dropped"
     #: Where a connection over TLS is served, if the server itself ends TLS.
     tls: str = ""
-    #: Whether SIGINT leaves time to tell the peers.
-    tells_on_sigint: bool = True
+    #: Whether it ends in the middle of a request when it is told to, and then tells nobody.
+    ends_abruptly: bool = False
 
     def command(self, framework: str, settings: str, certificate: Certificate | None) -> list[str]:
         """Give the command that serves on a free port."""
-        if self.options is None:
-            files = [str(path) for path in certificate or ()]
-            return [sys.executable, "-m", "tests.wsgi.launch", self.name, framework, *files]
-        arguments = certificate.arguments if certificate else ()
-        app = f"tests.wsgi.apps:make({framework!r}{settings})"
-        return [sys.executable, "-m", "gunicorn", *_GUNICORN, *self.options, *arguments, app]
+        if self.program == "uwsgi":
+            app = f"tests.wsgi.apps:make_{framework}()"
+            return [str(Path(sys.executable).with_name("uwsgi")), *_UWSGI, *self.options, "-w", app]
+        if self.program == "gunicorn":
+            arguments = certificate.arguments if certificate else ()
+            app = f"tests.wsgi.apps:make({framework!r}{settings})"
+            return [sys.executable, "-m", "gunicorn", *_GUNICORN, *self.options, *arguments, app]
+        files = [str(path) for path in certificate or ()]
+        return [sys.executable, "-m", "tests.wsgi.launch", self.name, framework, *files]
 
 
 _GUNICORN = [
     *("--bind", "127.0.0.1:0", "--workers", "1"),
     *("--access-logfile", "-", "--no-control-socket"),
 ]
+_UWSGI = [
+    *("--master", "--die-on-term", "--need-app", "--pythonpath", "."),
+    # It closes every connection behind the response, and tells of it only if it is told to.
+    *("--add-header", "Connection: close"),
+    *("--logformat", '"%(method) %(uri) %(proto)" %(status)'),
+]
 
 KINDS = [
-    Kind("gunicorn-sync", "flask", "gunicorn, sync", ("-k", "sync"), threads=1, tls="thread"),
+    Kind(
+        "gunicorn-sync",
+        "flask",
+        "gunicorn, sync",
+        "gunicorn",
+        ("-k", "sync"),
+        threads=1,
+        tls="thread",
+    ),
     Kind(
         "gunicorn-gthread",
         "django",
         "gunicorn, gthread",
+        "gunicorn",
         ("-k", "gthread", "--threads", "2"),
         threads=2,
         tls="thread",
@@ -98,6 +117,7 @@ KINDS = [
         "gunicorn-gevent",
         "flask",
         "gunicorn, gevent",
+        "gunicorn",
         ("-k", "gevent"),
         greenlets=True,
         tls="green",
@@ -106,6 +126,7 @@ KINDS = [
         "gunicorn-pywsgi",
         "flask",
         "gunicorn, gevent_pywsgi",
+        "gunicorn",
         ("-k", "gevent_pywsgi"),
         greenlets=True,
         access_log="socket",
@@ -115,14 +136,7 @@ KINDS = [
     Kind("werkzeug-single", "flask", "werkzeug, `threaded=False`", threads=1, tls="thread"),
     Kind("flask-debugger", "flask", "werkzeug, with the debugger"),
     Kind("pywsgi", "bottle", "gevent.pywsgi", greenlets=True, tls="green"),
-    Kind(
-        "eventlet",
-        "bottle",
-        "eventlet.wsgi",
-        greenlets=True,
-        tls="green",
-        tells_on_sigint=False,
-    ),
+    Kind("eventlet", "bottle", "eventlet.wsgi", greenlets=True, tls="green"),
     Kind("waitress", "bottle", "waitress", threads=2, access_log="", early_request="refused"),
     Kind(
         "cheroot",
@@ -139,6 +153,27 @@ KINDS = [
         "wsgiref-threads", "bottle", "wsgiref, ThreadingMixIn", access_log="", underscore="refused"
     ),
     Kind("django", "django", "Django's runserver", access_log=""),
+    Kind("twisted", "bottle", "Twisted's WSGIResource", threads=10, underscore="taken"),
+    Kind(
+        "uwsgi",
+        "flask",
+        "uWSGI, `--http-socket`",
+        "uwsgi",
+        ("--http-socket", "127.0.0.1:0"),
+        threads=1,
+        underscore="refused",
+        ends_abruptly=True,
+    ),
+    Kind(
+        "uwsgi-gevent",
+        "flask",
+        "uWSGI, `--gevent`",
+        "uwsgi",
+        ("--http-socket", "127.0.0.1:0", "--gevent", "100"),
+        greenlets=True,
+        underscore="refused",
+        ends_abruptly=True,
+    ),
     Kind("paste", "bottle", "Paste's httpserver", threads=10, access_log="", underscore="taken"),
 ]
 
@@ -158,7 +193,7 @@ class Served(RunningServer):
     @property
     def worker(self) -> psutil.Process:
         """Give the process that serves."""
-        if self.kind.options is None:
+        if not self.kind.program:
             return self._ps
         eventually(lambda: self.children)
         return max(self.children, key=lambda child: child.create_time())
@@ -216,7 +251,7 @@ def serve(
     settings: str = "",
     certificate: Certificate | None = None,
 ) -> Iterator[Served]:
-    """Run a server to the end of the block; further `options` are gunicorn's."""
+    """Run a server to the end of the block; further `options` are for its own command."""
     command = kind.command(framework or kind.framework, settings, certificate)
     with run_command([*command, *options], log) as running:
         served = Served(running.process, log, kind)
@@ -231,12 +266,14 @@ def errors_in(printed: str) -> list[str]:
     ]
 
 
-_WRONG = re.compile(r"Traceback|Exception|Error\b|\b(ERROR|CRITICAL|WARNING)\b")
-#: What Django says of itself and of a 404, gunicorn of what it refuses by itself, and waitress
-#: of a request that waits for a thread.
+_WRONG = re.compile(
+    r"Traceback|Exception|Error\b|\b(ERROR|CRITICAL|WARNING|DANGER|SIGPIPE)\b|Broken pipe \["
+)
+#: What Django says of itself and of a 404, gunicorn of what it refuses by itself, waitress of a
+#: request that waits for a thread, and uWSGI of its user.
 _HARMLESS = re.compile(
     r'" 4\d\d |Not Found: /|Invalid request from|Task queue depth is'
-    r"|a development server|Reloader is on"
+    r"|a development server|Reloader is on|you are running uWSGI as root"
 )
 
 

@@ -97,6 +97,24 @@ def paste(app: WSGIApp, files: Files) -> None:
     serve(app, host=HOST, port="0", protocol_version="HTTP/1.1")
 
 
+def twisted(app: WSGIApp, files: Files) -> None:
+    from twisted.internet import reactor
+    from twisted.python.log import startLogging
+    from twisted.web.server import Site
+    from twisted.web.wsgi import WSGIResource
+
+    startLogging(sys.stdout, setStdout=False)
+    site = Site(WSGIResource(reactor, reactor.getThreadPool(), app))
+    if files:
+        from twisted.internet.ssl import DefaultOpenSSLContextFactory
+
+        context = DefaultOpenSSLContextFactory(files[1], files[0])
+        reactor.listenSSL(0, site, context, interface=HOST)
+    else:
+        reactor.listenTCP(0, site, interface=HOST)
+    reactor.run()
+
+
 def django(app: WSGIApp, files: Files) -> None:
     from django.core.management import execute_from_command_line
 
@@ -118,6 +136,7 @@ LAUNCHERS: dict[str, Callable[[WSGIApp, Files], None]] = {
     "cheroot": cheroot,
     "paste": paste,
     "django": django,
+    "twisted": twisted,
 }
 
 

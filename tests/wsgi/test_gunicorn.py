@@ -61,7 +61,11 @@ def change_code(code: Path) -> tuple[str, ...]:
     return "--reload", "--reload-engine", "poll", "--reload-extra-file", str(code)
 
 
-@pytest.mark.parametrize("name", ["gunicorn-sync", "gunicorn-gthread"])
+#: Two that park, and one that waits for what it serves in place.
+workers = pytest.mark.parametrize("name", ["gunicorn-sync", "gunicorn-gthread", "gunicorn-gevent"])
+
+
+@workers
 def test_max_requests(name: str, tmp_path: Path) -> None:
     options = (*PATIENT, "--max-requests", "20")
     with (
@@ -76,7 +80,7 @@ def test_max_requests(name: str, tmp_path: Path) -> None:
         assert not errors_in(server.log), server.log
 
 
-@pytest.mark.parametrize("name", ["gunicorn-sync", "gunicorn-gthread", "gunicorn-gevent"])
+@workers
 def test_sighup(name: str, tmp_path: Path) -> None:
     with (
         serve(kind_of(name), tmp_path / "log", *PATIENT) as server,
@@ -90,7 +94,7 @@ def test_sighup(name: str, tmp_path: Path) -> None:
         assert not errors_in(server.log), server.log
 
 
-@pytest.mark.parametrize("name", ["gunicorn-sync", "gunicorn-gthread"])
+@workers
 def test_reload(name: str, tmp_path: Path) -> None:
     code = tmp_path / "code.py"
     options = (*PATIENT, *change_code(code))
@@ -104,31 +108,6 @@ def test_reload(name: str, tmp_path: Path) -> None:
         check_told(peers)
         check_replaced(server, former)
         assert not errors_in(server.log), server.log
-
-
-@pytest.mark.parametrize("why", ["max_requests", "reload"])
-def test_worker_with_greenlets_kills_them_after_its_graceful_time(why: str, tmp_path: Path) -> None:
-    """No signal comes that would tell anybody before: the worker waits for its requests to end."""
-    code = tmp_path / "code.py"
-    options = ("--max-requests", "20") if why == "max_requests" else change_code(code)
-    with (
-        serve(
-            kind_of("gunicorn-gevent"), tmp_path / "log", "--graceful-timeout", "2", *options
-        ) as server,
-        contextlib.ExitStack() as stack,
-    ):
-        former = server.worker.pid
-        peers = open_some(server.port, stack, each=1)
-        if why == "max_requests":
-            use_up(server, 20 - len(peers))
-        else:
-            code.write_text("changed = 1\n")
-        for shape, peer in zip(SHAPES, peers, strict=True):
-            if shape in ("def", "callbacks"):
-                assert peer.read_close()[0] == 1001
-            with contextlib.suppress(ConnectionError):
-                peer.read_end()
-        check_replaced(server, former)
 
 
 @shapes

@@ -7,13 +7,22 @@ import io
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from ws_middleware.errors import HandshakeError
-from ws_middleware.wsgi.hijack import SELECT_LIMIT, Hijacker, Taken, can_park, read_ahead, swap
+from ws_middleware.wsgi.hijack import (
+    SELECT_LIMIT,
+    Hijacker,
+    Taken,
+    ask_thread,
+    can_park,
+    read_ahead,
+    swap,
+)
 from ws_middleware.wsgi.servers import Buffered, find_hijacker
 from ws_middleware.wsgi.types import Environ
 
@@ -212,3 +221,17 @@ def test_finish_answers_an_empty_101() -> None:
     body = Own().finish({}, lambda status, fields: answers.append((status, fields)))
     assert answers == [("101 Switching Protocols", [])]
     assert list(body) == []
+
+
+# --- asking the server's main thread ---
+
+
+def test_main_thread_answers() -> None:
+    assert ask_thread(lambda call: threading.Thread(target=call).start(), lambda: 42) == 42
+
+
+def test_main_thread_that_is_busy_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ws_middleware.wsgi.hijack.PATIENCE", 0.01)
+    with pytest.raises(HandshakeError, match=r"busy for 0\.01 s") as caught:
+        ask_thread(lambda call: None, lambda: 42)
+    assert caught.value.status == 503

@@ -51,6 +51,24 @@ def test_unknown_server_is_told_what_would_work(software: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "server", "advice"),
+    [
+        ({"mod_wsgi.process_group": "", "SERVER_SOFTWARE": "Apache"}, "mod_wsgi", "mod_proxy_http"),
+        ({"mod_wsgi.process_group": "daemon"}, "mod_wsgi", "upgrade=websocket"),
+        ({"SERVER_SOFTWARE": "Granian"}, "Granian", "--interface asgi"),
+        ({"asgi.scope": {"type": "http"}}, "a bridge from ASGI", "ws.asgi(app)"),
+    ],
+)
+def test_known_server_is_named_with_what_works_there(
+    changes: dict[str, Any], server: str, advice: str
+) -> None:
+    status, text = ask(handshake(**changes))
+    assert status.startswith("501 ")
+    assert server in text
+    assert advice in text
+
+
+@pytest.mark.parametrize(
     ("changes", "status", "words"),
     [
         ({"wsgi.websocket": object()}, 501, "another library has answered this handshake"),

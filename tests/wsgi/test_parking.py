@@ -13,7 +13,7 @@ import pytest
 
 from tests.running import PATIENCE, eventually
 from ws_middleware.waiting import waiting_for
-from ws_middleware.wsgi.parking import Parking, open_parking, parking
+from ws_middleware.wsgi.parking import Parked, Parking, open_parking, parking
 
 
 class Connection:
@@ -84,19 +84,35 @@ def test_everybody_is_told_where_he_lives(park: Parking) -> None:
     assert gone.told == []
 
 
-def test_wait_ends_when_the_last_has_left(park: Parking) -> None:
+def test_dismissal_ends_when_the_last_has_left(park: Parking) -> None:
     connections = [Connection() for _ in range(2)]
     for connection in connections:
         park.enter(connection, waiting_for(object()))
-    park.tell_all(park.leave)
-    park.wait_until_empty(PATIENCE)
+    park.dismiss(park.leave, PATIENCE)
     park.tell_all(lambda connection: connection.abort())
     assert [connection.told for connection in connections] == [[], []]
 
 
-def test_wait_has_an_end(park: Parking) -> None:
-    park.enter(Connection(), None)
-    park.wait_until_empty(0.05)
+def test_dismissal_has_an_end_and_is_told_once(park: Parking) -> None:
+    connection = Connection()
+    park.enter(connection, None)
+    park.dismiss(lambda connection: connection.start_closing(1001, "leaving"), 0.1)
+    eventually(lambda: connection.told)
+    assert [said for said, _ in connection.told] == ["1001 leaving"]
+
+
+def test_newcomers_are_dismissed_too(park: Parking) -> None:
+    first, newcomer = Connection(), Connection()
+
+    def say(connection: Parked) -> None:
+        if connection is first:
+            park.enter(newcomer, waiting_for(object()))
+        park.leave(connection)
+
+    park.enter(first, waiting_for(object()))
+    park.dismiss(say, PATIENCE)
+    park.tell_all(lambda connection: connection.abort())
+    assert newcomer.told == []
 
 
 def test_stop_ends_the_thread(park: Parking) -> None:

@@ -44,6 +44,8 @@ kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_sigterm_tells_every_peer(kind: Kind, tmp_path: Path) -> None:
     with serve(kind, tmp_path / "log") as server, contextlib.ExitStack() as stack:
         peers = open_some(server.port, stack)
+        if kind.ends_abruptly:
+            server.wait_until_idle()
         server.terminate()
         check_told(peers)
         server.wait(SOON)
@@ -57,11 +59,7 @@ def test_sigint_tells_every_peer_that_the_server_leaves(kind: Kind, tmp_path: Pa
         peers = open_some(server.port, stack)
         server.wait_until_idle()
         server.terminate(signal.SIGINT)
-        if kind.tells_on_sigint:
-            check_told(peers)
-        else:
-            for peer in peers:  # the server has ended their streams by itself
-                peer.read_end()
+        check_told(peers)
         server.wait(SOON)
         printed = server.log.replace("KeyboardInterrupt\n", "")  # as gevent's loop reports it
         assert not errors_in(printed), printed

@@ -140,7 +140,8 @@ class _EventSender(Sender):
         self._pieces: list[bytes] = []
         self._kind = Opcode.TEXT
 
-    def _write(self, first: int, payload: bytes, key: bytes = b"") -> None:
+    def _write(self, first: int, payload: str | bytes, key: bytes = b"") -> None:
+        payload = payload.encode() if isinstance(payload, str) else payload
         opcode = Opcode(first & OPCODE_BITS)
         if opcode == Opcode.CLOSE:
             self._put(close_event(decode_close(payload)), 0)

@@ -7,21 +7,24 @@ refused; every other scope is passed on untouched.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any, Literal
 from urllib.parse import unquote
 
+from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.events import EventTransport
 from ws_middleware.asgi.install import install
-from ws_middleware.asgi.scopes import refuse, request_of, respond
+from ws_middleware.asgi.scopes import accept, refuse, request_of, respond
 from ws_middleware.asgi.types import ASGIApp, Receive, Scope, Send
 from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
+from ws_middleware.asking import ask_on_loop
 from ws_middleware.core.handshake import RequestHead, check_request, is_attempt
 from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import observes_control, run_handler
 from ws_middleware.request import Request
-from ws_middleware.routing import Router
-from ws_middleware.upgrade import find_route, prepare, prepare_events
+from ws_middleware.routing import Route, Router
+from ws_middleware.upgrade import Upgrade, decide, decide_at_once, find_route, is_immediate
 
 __all__ = ["ASGIMiddleware"]
 
@@ -65,23 +68,28 @@ class ASGIMiddleware:
         an ASGI scope, where nothing is wrapped around this middleware.
         """
         request = handshake.request
+        route = find_route(self.router, request)
+        if route is None and self.app is not None:
+            return None
+        if not is_immediate(route):
+            return self._decide(handshake, route)
         try:
-            route = find_route(self.router, request)
+            return _serve(handshake, *decide_at_once(self.router, request, route))
         except HandshakeError as error:
-            if self.app is not None:
-                return None
             handshake.refuse(error)
             return _nothing()
+
+    async def _decide(self, handshake: WebSocketProtocol, route: Route | None) -> None:
+        """Answer a handshake for which somebody has to be asked."""
         try:
-            upgrade = prepare(request, route.options)
+            decision = await self._decide_in_time(handshake.request, route)
         except HandshakeError as error:
             handshake.refuse(error)
-        if handshake.is_decided:
-            return _nothing()  # refused, or the peer is gone, or the server stops
-        connection = handshake.accept(
-            upgrade, route.options, observe_control=observes_control(route.handler)
-        )
-        return run_handler(route.handler, connection, request.path_params)
+        except BaseException:
+            handshake.refuse(HandshakeError(503, "the handshake was given up"))
+            raise
+        else:
+            await _serve(handshake, *decision)
 
     async def _answer_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         handshake = scope.get("extensions", {}).get(EXTENSION, {}).get("handshake")
@@ -104,14 +112,32 @@ class ASGIMiddleware:
             return  # the peer left before anybody answered
         try:
             route = find_route(self.router, request)
-            subprotocol = prepare_events(request, route.options)
+            route, upgrade = await self._decide_in_time(request, route, foreign=True)
         except HandshakeError as error:
-            await refuse(scope, send, error)
+            await refuse(request, scope, send, error)
             return
-        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
-        transport = EventTransport(receive, send, request, subprotocol, route.options)
-        async with transport as connection:
-            await run_handler(route.handler, connection, request.path_params)
+        try:
+            await accept(send, upgrade.subprotocol, upgrade.fields)
+            transport = EventTransport(receive, send, request, upgrade.subprotocol, route.options)
+            async with transport as connection:
+                upgrade.opened(connection, asyncio.get_running_loop().call_soon_threadsafe)
+                await _run(route, upgrade, connection)
+        finally:
+            upgrade.ended()
+
+    async def _decide_in_time(
+        self, request: Request, route: Route | None, *, foreign: bool = False
+    ) -> tuple[Route, Upgrade]:
+        """Decide where somebody is asked; 503 where that takes too long."""
+        options = self.router.options if route is None else route.options
+        limit = options.open_timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await decide(self.router, request, route, ask_on_loop, foreign=foreign)
+        except TimeoutError:
+            raise HandshakeError(
+                503, f"nobody said who may connect within open_timeout={limit} s"
+            ) from None
 
     async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(scope)
@@ -130,6 +156,25 @@ class ASGIMiddleware:
                 [("Upgrade", "websocket"), ("Connection", "Upgrade")],
             )
         await respond(send, error)
+
+
+def _serve(
+    handshake: WebSocketProtocol, route: Route, upgrade: Upgrade
+) -> Coroutine[Any, Any, None]:
+    """Open the connection, and give what runs its handler."""
+    if handshake.is_decided:
+        upgrade.ended()
+        return _nothing()  # the peer is gone, or the server stops
+    connection = handshake.accept(
+        upgrade, route.options, observe_control=observes_control(route.handler)
+    )
+    return _run(route, upgrade, connection)
+
+
+def _run(route: Route, upgrade: Upgrade, connection: AsyncConnection) -> Coroutine[Any, Any, None]:
+    introduction = upgrade.introduction
+    prelude = None if introduction is None else introduction.on_loop
+    return run_handler(route.handler, connection, connection.request.path_params, prelude)
 
 
 async def _nothing() -> None:

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from ws_middleware.asgi.types import Scope, Send
 from ws_middleware.core.frames import CloseCode
-from ws_middleware.core.handshake import RequestHead
-from ws_middleware.core.headers import field_values
+from ws_middleware.core.handshake import RequestHead, refusal_fields
+from ws_middleware.core.headers import Fields, field_values
 from ws_middleware.errors import HandshakeError
 from ws_middleware.logs import handshake_refused
 from ws_middleware.request import Request
 
-__all__ = ["refuse", "request_of", "respond"]
+__all__ = ["accept", "refuse", "request_of", "respond"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
@@ -57,21 +57,24 @@ _OFFER = "sec-websocket-protocol"
 
 async def respond(send: Send, error: HandshakeError, kind: str = "http.response") -> None:
     """Answer with the response that refuses a request; `kind` is what its events begin with."""
-    body = (error.reason + "\n").encode()
-    fields = [
-        *error.headers,
-        ("content-type", "text/plain; charset=utf-8"),
-        ("content-length", str(len(body))),
-    ]
-    headers = [(name.lower().encode(), value.encode()) for name, value in fields]
+    headers = _encoded(refusal_fields(error))
     await send({"type": f"{kind}.start", "status": error.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": body})
+    await send({"type": f"{kind}.body", "body": error.body})
 
 
-async def refuse(scope: Scope, send: Send, error: HandshakeError) -> None:
+async def accept(send: Send, subprotocol: str | None, fields: Fields) -> None:
+    """Accept a `websocket` scope."""
+    event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": _encoded(fields)}
+    await send(event)
+
+
+def _encoded(fields: Fields) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in fields]
+
+
+async def refuse(request: Request, scope: Scope, send: Send, error: HandshakeError) -> None:
     """Refuse a `websocket` scope as well as its server can: some know no other status than 403."""
-    address = scope.get("client")
-    handshake_refused(address, request_of(scope).target, error)
+    handshake_refused(request.remote_address, request.target, error)
     if "websocket.http.response" in scope.get("extensions", {}):
         await respond(send, error, "websocket.http.response")
         return

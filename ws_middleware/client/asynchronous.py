@@ -43,7 +43,7 @@ class Opening:
 
     def __await__(self) -> Generator[Any, None, AsyncConnection]:
         """Open the connection."""
-        return connect_as_planned(self._plan).__await__()
+        return connect_async(self._plan).__await__()
 
     async def __aenter__(self) -> AsyncConnection:
         """Open the connection and close it behind."""
@@ -61,7 +61,7 @@ class Opening:
         await self._connection.__aexit__(kind, error, traceback)
 
 
-async def connect_as_planned(plan: Plan) -> AsyncConnection:
+async def connect_async(plan: Plan) -> AsyncConnection:
     """Open the WebSocket that was planned."""
     wire = _TransportWire()
     try:

@@ -23,7 +23,7 @@ from ws_middleware.socket_connection import SocketConnection
 from ws_middleware.socket_driver import SocketDriver
 from ws_middleware.stream import BLOCK, Stream
 
-__all__ = ["connect", "connect_as_planned"]
+__all__ = ["connect", "connect_blocking"]
 
 _Result = TypeVar("_Result")
 
@@ -35,10 +35,10 @@ def connect(url: str, **settings: Unpack[ClientSettings]) -> SocketConnection:
     another status than 101, `HandshakeError` where its answer breaks the rules, `OSError` where
     network or TLS fail, its subclass `TimeoutError` after `open_timeout` seconds.
     """
-    return connect_as_planned(make_plan(url, settings))
+    return connect_blocking(make_plan(url, settings))
 
 
-def connect_as_planned(plan: Plan) -> SocketConnection:
+def connect_blocking(plan: Plan) -> SocketConnection:
     """Open the WebSocket that was planned."""
     wire = _SocketWire(plan.options.open_timeout)
     try:

@@ -45,7 +45,7 @@ class OptionSettings(TypedDict, total=False):
 
 
 class ClientSettings(OptionSettings, total=False):
-    """List the keywords of `connect`, `aconnect`, `reconnecting` and `areconnecting`.
+    """List the keywords of `connect`, `aconnect` and `reconnecting`.
 
     Besides the fields of `Options`:
 

@@ -35,11 +35,14 @@ __all__ = [
     "check_response",
     "choose_subprotocol",
     "encode_connect",
+    "encode_refusal",
     "encode_request",
     "encode_response",
     "is_attempt",
     "offered_extensions",
     "offered_subprotocols",
+    "phrase_of",
+    "refusal_fields",
     "request_fields",
     "upgrade_fields",
 ]
@@ -240,19 +243,51 @@ def upgrade_fields(
     return fields
 
 
+def refusal_fields(error: HandshakeError) -> list[tuple[str, str]]:
+    """Give the fields of the response that refuses a request, with those of its content.
+
+    >>> refusal_fields(HandshakeError(404, "no"))
+    [('Content-Type', 'text/plain; charset=utf-8'), ('Content-Length', '3')]
+    """
+    fields = [field for field in error.headers if field[0].lower() != "content-length"]
+    if not any(name.lower() == "content-type" for name, _ in fields):
+        fields.append(("Content-Type", "text/plain; charset=utf-8"))
+    return [*fields, ("Content-Length", str(len(error.body)))]
+
+
 def encode_response(status: int, fields: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:
     """Write a whole response, the body as it stands.
 
     `ValueError` for a field that would break the head apart.
     """
-    return _encode_head(f"HTTP/1.1 {status} {_phrase_of(status)}", fields) + body
+    return _encode_head(f"HTTP/1.1 {status} {phrase_of(status)}", fields) + body
 
 
-def _phrase_of(status: int) -> str:
+def phrase_of(status: int) -> str:
+    """Give the reason phrase of a status; there is none for one that nobody knows."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def encode_refusal(error: HandshakeError, method: str = "GET", *, goes_on: bool = False) -> bytes:
+    """Write the complete response that refuses a request (RFC 9112 §9.6).
+
+    The connection ends behind it, unless it `goes_on` with the next request.
+
+    >>> encode_refusal(HandshakeError(404, "no")).splitlines()[0]
+    b'HTTP/1.1 404 Not Found'
+    """
+    named = {name.lower(): value for name, value in error.headers}
+    # "a server MUST … send an Upgrade header field in a 426" and name it in Connection
+    # (RFC 9110 §15.5.22, §7.8).
+    tokens = ([] if goes_on else ["close"]) + (["Upgrade"] if "upgrade" in named else [])
+    fields = refusal_fields(error)
+    if tokens:
+        fields.append(("Connection", ", ".join(tokens)))
+    # "The server MUST NOT send content in the response" to HEAD (RFC 9110 §9.3.2).
+    return encode_response(error.status, fields, b"" if method == "HEAD" else error.body)
 
 
 def request_fields(

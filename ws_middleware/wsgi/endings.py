@@ -1,7 +1,8 @@
 """Saying goodbye: no process ends without having told its peers 1001.
 
-When a signal comes peers are told at once, and then whoever handled the signal before. When
-the interpreter exits, they get a bounded time to answer.
+When a signal comes peers are told at once, and then whoever handled the signal before; so they
+are when a worker of gunicorn's ends by itself. When the interpreter exits, they get a bounded
+time to answer.
 """
 
 from __future__ import annotations
@@ -15,34 +16,37 @@ from typing import Any
 
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.native import start_thread
+from ws_middleware.waiting import Waiting
 from ws_middleware.wsgi.parking import open_parking
 
-__all__ = ["GRACE_TIME", "close_all", "watch"]
+__all__ = ["GRACE_TIME", "close_all", "watch", "watch_signal", "watch_worker"]
 
 #: How long peers may take to say goodbye when the process ends, in seconds.
 GRACE_TIME = 5.0
 
+#: How often is looked whether a worker means to end, in seconds.
+ROUND_TIME = 0.5
+_CODE = CloseCode.GOING_AWAY
 _REASON = "the server is shutting down"
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _former: dict[int, Any] = {}
 _watches_exit = False
+_watches_signals = False
+_watched_worker: object = None
 
 
-def close_all(
-    code: int = CloseCode.GOING_AWAY, reason: str = _REASON, grace: float = GRACE_TIME
-) -> None:
+def close_all(code: int = _CODE, reason: str = _REASON, grace: float = GRACE_TIME) -> None:
     """Close every connection of this process, and wait for them up to `grace` seconds."""
     parking = open_parking()
     if parking is not None:
-        _tell_all(code, reason)
-        parking.wait_until_empty(grace)
+        parking.dismiss(lambda connection: connection.start_closing(code, reason), grace)
         parking.tell_all(lambda connection: connection.abort())
 
 
-def _tell_all(code: int, reason: str) -> None:
+def _tell_all() -> None:
     parking = open_parking()
     if parking is not None:
-        parking.tell_all(lambda connection: connection.start_closing(code, reason))
+        parking.tell_all(lambda connection: connection.start_closing(_CODE, _REASON))
 
 
 def watch(*, signals: bool) -> None:
@@ -51,15 +55,42 @@ def watch(*, signals: bool) -> None:
     Signals are watched where this is called in the main thread, and where nobody ignores
     them; their handlers go on to be called.
     """
-    global _watches_exit
+    global _watches_exit, _watches_signals
     if not _watches_exit:
         _watches_exit = True
         # The interpreter joins the threads of executors before `atexit`, and a worker's thread
         # that runs a handler would not end: where it can be, this comes before.
         getattr(threading, "_register_atexit", atexit.register)(_on_exit)
-    if signals and threading.current_thread() is threading.main_thread():
-        for number in _SIGNALS:
-            _chain(number)
+    _watches_signals = _watches_signals or signals
+    for number in _SIGNALS:
+        watch_signal(number)
+
+
+def watch_signal(number: int) -> bool:
+    """Watch one more signal, where that is allowed and possible; tells whether it is."""
+    if not _watches_signals or threading.current_thread() is not threading.main_thread():
+        return False
+    _chain(number)
+    return True
+
+
+def watch_worker(waiting: Waiting) -> None:
+    """Tell the peers as soon as gunicorn's worker means to end, where it waits for handlers.
+
+    Such a worker runs out of requests, or its code has changed; no signal comes.
+    """
+    global _watched_worker
+    handler = signal.getsignal(signal.SIGTERM)
+    worker = getattr(_former.get(signal.SIGTERM, handler), "__self__", None)
+    if worker is not _watched_worker and hasattr(worker, "alive"):
+        _watched_worker = worker
+        waiting.spawn(lambda: _await_end(worker, waiting), "ws_middleware watch")
+
+
+def _await_end(worker: Any, waiting: Waiting) -> None:
+    while worker.alive:
+        waiting.make_event().wait(ROUND_TIME)
+    _tell_all()
 
 
 def _chain(number: int) -> None:
@@ -78,7 +109,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         start_thread(lambda: _leave(number))
         return
-    _tell_all(CloseCode.GOING_AWAY, _REASON)
+    _tell_all()
     former(number, frame)
 
 

@@ -10,29 +10,39 @@ from __future__ import annotations
 import abc
 import os
 import socket
-from collections.abc import Iterable
-from typing import Any, ClassVar, NamedTuple
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from ws_middleware.errors import HandshakeError
 from ws_middleware.native import make_socket
 from ws_middleware.waiting import waiting_for
 from ws_middleware.wsgi.types import Environ, StartResponse
 
-__all__ = ["Hijacker", "Taken", "can_park", "read_ahead", "swap"]
+__all__ = ["Hijacker", "Taken", "ask_thread", "can_park", "duplicate", "read_ahead", "swap"]
 
 
+_Result = TypeVar("_Result")
+
+#: How long a server's main thread may take to do something for us, in seconds.
+PATIENCE = 10.0
 #: `select` knows no descriptor from here on (FD_SETSIZE).
 SELECT_LIMIT = 1024
 
 
 class Taken(NamedTuple):
-    """Hold a server's socket, and the bytes that were read behind the request."""
+    """Hold a server's socket, and the bytes that were read behind the request.
+
+    A `borrowed` socket is the server's, which closes it behind the call.
+    """
 
     sock: socket.socket
     leftover: bytes
+    borrowed: bool = True
 
     def parked(self) -> Taken:
         """Take the connection out of the server's hands altogether."""
-        return self._replace(sock=swap(self.sock))
+        return self._replace(sock=swap(self.sock), borrowed=False) if self.borrowed else self
 
 
 class Hijacker(abc.ABC):
@@ -71,7 +81,7 @@ def swap(sock: socket.socket) -> socket.socket:
     gone, what it reads has ended.
     """
     number = sock.fileno()
-    living: socket.socket = make_socket(_duplicate(number))
+    living: socket.socket = make_socket(duplicate(number))
     dead, other = socket.socketpair()
     other.close()
     dead.setblocking(os.get_blocking(number))
@@ -80,7 +90,7 @@ def swap(sock: socket.socket) -> socket.socket:
     return living
 
 
-def _duplicate(number: int) -> int:
+def duplicate(number: int) -> int:
     """Duplicate a descriptor, out of the way of servers that wait in `select`."""
     import fcntl  # not on Windows, where nothing is parked
 
@@ -88,6 +98,23 @@ def _duplicate(number: int) -> int:
         return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, SELECT_LIMIT)
     except OSError:  # so many are not allowed
         return os.dup(number)
+
+
+def ask_thread(
+    call_there: Callable[[Callable[[], None]], object], work: Callable[[], _Result]
+) -> _Result:
+    """Have the server's main thread do something, and wait for what comes of it."""
+    results: list[_Result] = []
+    done = threading.Event()
+
+    def answer() -> None:
+        results.append(work())
+        done.set()
+
+    call_there(answer)
+    if not done.wait(PATIENCE):
+        raise HandshakeError(503, f"the server's main thread was busy for {PATIENCE:g} s")
+    return results[0]
 
 
 def read_ahead(reader: Any, sock: socket.socket) -> bytes:

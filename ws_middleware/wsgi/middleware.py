@@ -6,17 +6,22 @@ taken. The call returns as soon as the connection is parked, or when an in-place
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from typing import Any
 
-from ws_middleware.core.handshake import is_attempt
+from ws_middleware.asking import run_in_place
+from ws_middleware.core.handshake import is_attempt, phrase_of, refusal_fields
 from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import is_blocking, needs_loop
 from ws_middleware.logs import handshake_refused
-from ws_middleware.request import Request
+from ws_middleware.request import Address, Request, scrub_environ
 from ws_middleware.routing import Route, Router
-from ws_middleware.upgrade import find_route, prepare
-from ws_middleware.wsgi.endings import watch
+from ws_middleware.upgrade import Upgrade, decide, find_route
+from ws_middleware.waiting import waiting_for
+from ws_middleware.wsgi.asking import asking_within
+from ws_middleware.wsgi.endings import watch, watch_worker
 from ws_middleware.wsgi.environ import make_request, names_websocket
 from ws_middleware.wsgi.hijack import Hijacker, can_park
 from ws_middleware.wsgi.servers import find_hijacker
@@ -60,24 +65,36 @@ class WSGIMiddleware:
         if self.app is not None and not names_websocket(environ):
             return self.app(environ, start_response)
         request = make_request(environ)
+        route = find_route(self.router, request)
+        if self.app is not None and (route is None or not is_attempt(request.head)):
+            return self.app(environ, start_response)
         try:
-            route = find_route(self.router, request)
-            if not is_attempt(request.head):
+            if route is not None and not is_attempt(request.head):
                 raise HandshakeError(400, "this path is a WebSocket")
-        except HandshakeError as error:
-            if self.app is not None:
-                return self.app(environ, start_response)
-            return _respond(error, start_response)
-        try:
-            hijacker = self._upgrade(environ, request, route)
+            hijacker = self._answer(environ, request, route)
         except HandshakeError as error:
             handshake_refused(request.remote_address, request.target, error)
             return _respond(error, start_response)
+        finally:
+            if request.has_withdrawn:
+                scrub_environ(environ, request)  # which the server's access log reads
         return hijacker.finish(environ, start_response)
 
-    def _upgrade(self, environ: Environ, request: Request, route: Route) -> Hijacker:
+    def _answer(self, environ: Environ, request: Request, route: Route | None) -> Hijacker:
+        """Decide; then take the socket, or give the place back."""
+        options = self.router.options if route is None else route.options
+        ask = asking_within(options.open_timeout)
+        route, upgrade = run_in_place(decide(self.router, request, route, ask))
+        try:
+            return self._upgrade(environ, request, route, upgrade)
+        except BaseException:
+            upgrade.ended()
+            raise
+
+    def _upgrade(
+        self, environ: Environ, request: Request, route: Route, upgrade: Upgrade
+    ) -> Hijacker:
         """Take the socket and serve it, or see to it that it is served."""
-        upgrade = prepare(request, route.options)
         hijacker = find_hijacker(environ, self._hijackers)
         wants_thread = is_blocking(route.handler)
         if wants_thread and not self._threads.reserve():
@@ -90,8 +107,11 @@ class WSGIMiddleware:
             if wants_thread:
                 self._threads.give_back()
             raise
+        request.remote_address = _with_port(request.remote_address, taken.sock)
         parks = self._park and can_park(taken.sock)
         serving = Serving(request, route, upgrade, taken.parked() if parks else taken)
+        if not parks:
+            watch_worker(waiting_for(taken.sock))
         if wants_thread and parks:
             self._threads.run(serving.in_thread)
             return hijacker
@@ -100,15 +120,23 @@ class WSGIMiddleware:
         if needs_loop(route.handler) or parks:
             serving.start_on_loop(relays=not parks)
         else:
-            serving.in_thread(borrowed=True)
+            serving.in_thread()
         return hijacker
+
+
+def _with_port(address: Address, sock: Any) -> Address:
+    """Complete an address whose port the server did not tell of, if it is the socket's own."""
+    with contextlib.suppress(OSError):
+        own = sock.getpeername()
+        if isinstance(address, tuple) and address[1] == 0 and own[:1] == address[:1]:
+            return address[0], own[1]
+    return address
 
 
 def _respond(error: HandshakeError, start_response: StartResponse) -> Iterable[bytes]:
     """Refuse through the server; PEP 3333 leaves hop-by-hop fields such as Upgrade to it."""
     status = 400 if error.status == HTTPStatus.UPGRADE_REQUIRED else error.status
-    body = (error.reason + "\n").encode()
-    fields = [field for field in error.headers if field[0].lower() not in ("upgrade", "connection")]
-    fields += [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-    start_response(f"{status} {HTTPStatus(status).phrase}", fields)
-    return [body]
+    fields = refusal_fields(error)
+    ours = [field for field in fields if field[0].lower() not in ("upgrade", "connection")]
+    start_response(f"{status} {phrase_of(status)}", ours)
+    return [error.body]

@@ -93,20 +93,27 @@ class Parking:
         with self._lock:
             self._parked.pop(connection, None)
 
-    def tell_all(self, say: Callable[[Parked], None]) -> None:
-        """Say something to every connection, where it lives, without waiting for any."""
+    def tell_all(self, say: Callable[[Parked], None], told: set[Parked] | None = None) -> None:
+        """Say something to every connection, where it lives, without waiting for any.
+
+        Those in `told` know it already; who is told now joins them.
+        """
         with self._lock:
-            parked = list(self._parked.items())
+            parked = [item for item in self._parked.items() if not told or item[0] not in told]
+        if told is not None:
+            told.update(connection for connection, _ in parked)
         for connection, place in parked:
             if place is None:
                 self.loop.call_soon_threadsafe(say, connection)
             else:
                 place.spawn(functools.partial(say, connection))
 
-    def wait_until_empty(self, timeout: float) -> None:
-        """Wait until all connections have ended, at most `timeout` seconds."""
+    def dismiss(self, say: Callable[[Parked], None], timeout: float) -> None:
+        """Tell all, newcomers too, and wait until they have ended, at most `timeout` seconds."""
+        told: set[Parked] = set()
         deadline = time.monotonic() + timeout
         while self._parked and time.monotonic() < deadline:
+            self.tell_all(say, told)
             self._pause()
 
     def _pause(self) -> None:

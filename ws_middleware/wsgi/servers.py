@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import importlib
 import io
-import threading
+import signal
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from ws_middleware.errors import HandshakeError
-from ws_middleware.wsgi.hijack import Hijacker, Taken, read_ahead
+from ws_middleware.wsgi.endings import watch_signal
+from ws_middleware.wsgi.hijack import Hijacker, Taken, ask_thread, read_ahead
+from ws_middleware.wsgi.twisted import Twisted
 from ws_middleware.wsgi.types import Environ, StartResponse
+from ws_middleware.wsgi.uwsgi import UWSGI
 
 __all__ = ["HIJACKERS", "find_hijacker"]
-
-#: How long waitress's main thread may take to hand a socket over, in seconds.
-PATIENCE = 10.0
 
 
 class Gunicorn(Hijacker):
@@ -87,7 +87,8 @@ class Eventlet(Hijacker):
         stream = environ["eventlet.input"]
         sock = stream.get_socket()
         leftover = read_ahead(stream.rfile, sock)
-        if "eventlet.set_idle" in environ:
+        # When interrupted it waits for its requests, who are told then; it cuts idle ones off.
+        if not watch_signal(signal.SIGINT) and "eventlet.set_idle" in environ:
             environ["eventlet.set_idle"]()
         return Taken(sock, leftover)
 
@@ -110,21 +111,16 @@ class Waitress(Hijacker):
     def take(self, environ: Environ) -> Taken:
         """Take the socket, and what was parsed as the beginning of a next request."""
         channel = environ["waitress.client_disconnected"].__self__
-        taken: list[bytes | None] = []
-        done = threading.Event()
 
-        def steal() -> None:
-            for name, stub in _MUTED.items():
-                setattr(channel, name, stub)
-            taken.append(_half_parsed(channel))
-            done.set()
+        def steal() -> bytes | None:
+            vars(channel).update(_MUTED)
+            return _half_parsed(channel)
 
-        channel.server.trigger.pull_trigger(steal)
-        done.wait(PATIENCE)
-        if not taken or taken[0] is None:
+        leftover = ask_thread(channel.server.trigger.pull_trigger, steal)
+        if leftover is None:
             self._unmute(channel)
             raise HandshakeError(400, "waitress read frames behind the request as a request")
-        return Taken(channel.socket, taken[0])
+        return Taken(channel.socket, leftover)
 
     def finish(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Let the channel find its dead socket."""
@@ -177,7 +173,9 @@ HIJACKERS: Sequence[Hijacker] = (
     Gunicorn(),
     Eventlet(),
     Waitress(),
+    UWSGI(),
     Cheroot(),
+    Twisted(),
     Buffered(),
 )
 
@@ -189,10 +187,40 @@ def find_hijacker(environ: Environ, own: Sequence[Hijacker] = ()) -> Hijacker:
     for hijacker in (*own, *HIJACKERS):
         if hijacker.detect(environ):
             return hijacker
+    raise HandshakeError(501, _advice(environ))
+
+
+#: Servers that give no socket: the start of a value in their environ, their name, what works.
+_CLOSED = [
+    (
+        "mod_wsgi.process_group",
+        "",
+        "Apache's mod_wsgi",
+        "let mod_proxy_http pass this path, with upgrade=websocket, to gunicorn on another port",
+    ),
+    (
+        "SERVER_SOFTWARE",
+        "Granian",
+        "Granian's WSGI interface",
+        "start it with --interface asgi and mount with ws.asgi(app)",
+    ),
+    (
+        "asgi.scope",
+        "",
+        "a bridge from ASGI to WSGI",
+        "mount with ws.asgi(app) around the bridge",
+    ),
+]
+_OTHERS = (
+    "gunicorn, werkzeug, gevent, eventlet, waitress, cheroot, uWSGI, Twisted and wsgiref give "
+    "them, and under an ASGI server ws.asgi(app) works"
+)
+
+
+def _advice(environ: Environ) -> str:
+    """Say what to do where no socket can be had."""
+    for key, start, server, advice in _CLOSED:
+        if key in environ and str(environ[key]).startswith(start):
+            return f"{server} keeps its sockets to itself: {advice}"
     server = environ.get("SERVER_SOFTWARE") or "this WSGI server"
-    raise HandshakeError(
-        501,
-        f"{server} keeps its sockets to itself; "
-        "gunicorn, werkzeug, gevent, eventlet, waitress, cheroot and wsgiref give them, and "
-        "under an ASGI server ws.asgi(app) works",
-    )
+    return f"{server} keeps its sockets to itself: {_OTHERS}"

@@ -24,6 +24,7 @@ from ws_middleware.socket_connection import SocketConnection
 from ws_middleware.socket_driver import SocketDriver
 from ws_middleware.stream import Stream
 from ws_middleware.upgrade import Upgrade
+from ws_middleware.wsgi.asking import ask_in_worker
 from ws_middleware.wsgi.hijack import Taken
 from ws_middleware.wsgi.parking import parking
 from ws_middleware.wsgi.relay import relay
@@ -47,18 +48,22 @@ class Serving:
             return
         ours, theirs = socket.socketpair()
         parking().start(replace(self, taken=self.taken._replace(sock=ours))._on_loop)
-        relay(Stream(self.taken.sock, borrowed=True), Stream(theirs))
+        relay(self._stream, Stream(theirs))
 
     async def _on_loop(self) -> None:
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: _Arrival(self), self.taken.sock)
+        try:
+            await loop.connect_accepted_socket(lambda: _Arrival(self), self.taken.sock)
+        except BaseException:
+            self.upgrade.ended()
+            raise
 
-    def in_thread(self, *, borrowed: bool = False) -> None:
+    def in_thread(self) -> None:
         """Serve in the calling thread or greenlet, from the 101 to the end of the handler."""
         now = time.monotonic()
         driver = SocketDriver(
             self.make_endpoint(now),
-            Stream(self.taken.sock, borrowed=borrowed),
+            self._stream,
             self.route.options,
             preface=self.response,
             leftover=self.taken.leftover,
@@ -66,9 +71,18 @@ class Serving:
         connection = SocketConnection(driver, *self.terms)
         parking().enter(connection, driver.waiting)
         try:
-            run_blocking(self.route.handler, connection, self.request.path_params)
+            self.upgrade.opened(connection, driver.waiting.spawner())
+            run_blocking(self.route.handler, connection, self.request.path_params, self._introduce)
         finally:
-            _end(connection, time.monotonic() - now)
+            _end(connection, self.upgrade, time.monotonic() - now)
+
+    def _introduce(self, connection: SocketConnection) -> bool:
+        introduction = self.upgrade.introduction
+        return introduction is None or introduction.in_place(connection, ask_in_worker)
+
+    @property
+    def _stream(self) -> Stream:
+        return Stream(self.taken.sock, borrowed=self.taken.borrowed)
 
     @property
     def response(self) -> bytes:
@@ -91,7 +105,8 @@ class Serving:
         )
 
 
-def _end(connection: AsyncConnection | SocketConnection, duration: float) -> None:
+def _end(connection: AsyncConnection | SocketConnection, upgrade: Upgrade, duration: float) -> None:
+    upgrade.ended()
     parking().leave(connection)
     info: ConnectionInfo = connection
     connection_finished(info, info.endpoint, duration)
@@ -109,28 +124,38 @@ class _Arrival(asyncio.Protocol):
         stream = cast(asyncio.Transport, transport)  # uvloop's is not one by class
         stream.write(serving.response)
         now = asyncio.get_running_loop().time()
-        departure = _Departure(now)
+        # The fields were sent, and are not needed any more.
+        departure = _Departure(serving.upgrade._replace(fields=()), now)
         driver = StreamDriver(
             serving.make_endpoint(now), stream, serving.route.options, departure.on_lost
         )
         connection = departure.connection = AsyncConnection(driver, *serving.terms)
         parking().enter(connection, None)
         driver.start(serving.taken.leftover)
+        serving.upgrade.opened(connection, asyncio.get_running_loop().call_soon_threadsafe)
+        introduction = serving.upgrade.introduction
         parking().add_task(
-            run_handler(serving.route.handler, connection, serving.request.path_params)
+            run_handler(
+                serving.route.handler,
+                connection,
+                serving.request.path_params,
+                None if introduction is None else introduction.on_loop,
+            )
         )
 
 
 class _Departure:
     """Note the end of a connection; it keeps no more than that takes."""
 
-    __slots__ = ("_opened_at", "connection")
+    __slots__ = ("_opened_at", "_upgrade", "connection")
 
     connection: AsyncConnection
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, upgrade: Upgrade, now: float) -> None:
+        self._upgrade = upgrade
         self._opened_at = now
 
     def on_lost(self, exc: Exception | None) -> None:
         """Be told by the driver."""
-        _end(self.connection, asyncio.get_running_loop().time() - self._opened_at)
+        duration = asyncio.get_running_loop().time() - self._opened_at
+        _end(self.connection, self._upgrade, duration)
