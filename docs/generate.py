@@ -36,6 +36,7 @@ SECTIONS = {
         "Token",
         "Credentials",
         "Reconnecting",
+        "Watcher",
     ],
     "Sockets": ["upgrade", "serve_forever", "FrameSocket"],
     "Connections": ["AsyncConnection", "Connection", "State", "broadcast", "direct"],

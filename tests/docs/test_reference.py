@@ -29,7 +29,7 @@ from ws_middleware import (
     Server,
     WebSockets,
 )
-from ws_middleware.cli.serve import make_parser
+from ws_middleware.cli import connect, serve
 
 REFERENCE = ROOT / "docs" / "reference"
 PACKAGE = ROOT / "ws_middleware"
@@ -89,20 +89,25 @@ def test_table_of_options_holds_the_defaults() -> None:
         assert row[3]
 
 
-def test_command_line_page_holds_every_option_and_default() -> None:
+@pytest.mark.parametrize(
+    ("first_cell", "parser"),
+    [("option", serve.make_parser()), ("option of `connect`", connect.make_parser())],
+    ids=["serve", "connect"],
+)
+def test_command_line_page_holds_every_option_and_default(
+    first_cell: str, parser: argparse.ArgumentParser
+) -> None:
     rows = {
-        row[0].strip("`").split()[0]: row
-        for row in rows_of(REFERENCE / "command-line.md", "option")
+        re.findall(r"--[a-z0-9-]+", row[0])[0]: row
+        for row in rows_of(REFERENCE / "command-line.md", first_cell)
     }
     actions = {
-        action.option_strings[-1]: action
-        for action in make_parser()._actions
-        if action.option_strings
+        action.option_strings[-1]: action for action in parser._actions if action.option_strings
     }
     assert set(rows) == set(actions)
     for option, action in actions.items():
         takes_value = action.nargs is None and action.option_strings
-        assert (" " in rows[option][0]) == bool(takes_value), option
+        assert bool(re.search(f"{option} ", rows[option][0])) == bool(takes_value), option
         assert rows[option][1].strip("`") == default_of(action), option
 
 
