@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -49,7 +50,7 @@ def curl(need: Need, url: str, *options: str) -> str:
     ) as process:
         assert process.stdout is not None
         said = b""
-        while b"}" not in said and (part := process.stdout.read1()):
+        while b"}" not in said and (part := os.read(process.stdout.fileno(), 4096)):
             said += part
         process.kill()
     return said.decode("latin-1")
