@@ -30,7 +30,8 @@ LAYERS = {
         auth.views auth.basic auth.bearer auth.cookie auth.digest auth.ticket auth.any_of auth
     """,
     "connections": """
-        request info logs connection socket_connection aio broadcast bridge response_reader
+        request info logs connection socket_connection aio broadcast bridge
+        request_reader response_reader frame_socket
     """,
     "routes": """
         asking handlers gate admission introduction policy routing upgrade
@@ -38,8 +39,10 @@ LAYERS = {
     "mounts": """
         wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
-        asgi asgi.types asgi.head asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
+        raw accepting
+        asgi asgi.types asgi.lingering asgi.session asgi.handover asgi.uvicorn
+        asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
+        asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
         client.asynchronous client.backoff client.reconnecting client
@@ -62,7 +65,7 @@ IMPURE = """
 THIRD_PARTIES = {
     "werkzeug": ["auth.stores", "request", "routing"],
     "passlib": ["auth.files"],
-    "h11": ["asgi.head", "asgi.guard", "response_reader"],
+    "h11": ["asgi.guard", "request_reader", "response_reader"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
     "a2wsgi": ["cli.target"],
     "python_socks": ["client.socks"],
