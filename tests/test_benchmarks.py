@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as comparison
-from benchmarks import codec, load
+from benchmarks import auth, codec, load
 from benchmarks.measure import WORKLOADS
 from benchmarks.report import make_report
 from benchmarks.servers import SERVERS
@@ -109,3 +109,10 @@ def test_protocol_layer_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert codec.main(["--smoke"]) == 0
     printed = capsys.readouterr().out
     assert all(f"| {row} | " in printed for row in codec.ROWS)
+
+
+def test_authenticators_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert auth.main(["--smoke"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"| {row} | " in printed for row in auth.ROWS)
+    assert "10 challenges: +0 KiB" in printed

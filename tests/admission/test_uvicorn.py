@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.admission.attacks import ATTACKS
 from tests.admission.checks import CHECKS, SHAPE_CHECKS, SHAPES
 from tests.running import RunningServer, eventually, run_command
 
@@ -37,6 +38,6 @@ def test_door_of_each_shape(
     check(server, shape)
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", [*CHECKS, *ATTACKS])
 def test_door(server: RunningServer, check: Callable[[RunningServer], None]) -> None:
     check(server)
