@@ -55,7 +55,7 @@ class ByKeyAtOnce:
 
 
 def for_a_moment(request: Request) -> Admitted:
-    return Admitted(by_key(request), expires_at=time.time() + 0.3, headers=[("X-Rest", "0.3")])
+    return Admitted(by_key(request), expires_at=time.time() + 1, headers=[("X-Rest", "1")])
 
 
 def by_cookie(request: Request) -> Admitted | None:
@@ -83,9 +83,13 @@ def by_word(message: str | bytes, request: Request) -> str:
     raise Forbidden("this is not the word")
 
 
-async def by_word_later(message: str | bytes, request: Request) -> Admitted:
+async def by_word_later(message: str | bytes, request: Request) -> str:
     await asyncio.sleep(0.01)
-    return Admitted(by_word(message, request), expires_at=time.time() + 0.3)
+    return by_word(message, request)
+
+
+def by_word_for_a_moment(message: str | bytes, request: Request) -> Admitted:
+    return Admitted(by_word(message, request), expires_at=time.time() + 1)
 
 
 def mistake(request: Request) -> str:
@@ -123,6 +127,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "wrong-ticket": {"authenticate": by_wrong_ticket},
     "word": {"authenticate": FirstMessage(by_word)},
     "word-later": {"authenticate": FirstMessage(by_word_later)},
+    "word-for-a-moment": {"authenticate": FirstMessage(by_word_for_a_moment)},
     "word-soon": {"authenticate": FirstMessage(by_word, timeout=0.2)},
     "mistake": {"authenticate": mistake},
     "hang": {"authenticate": hang, "open_timeout": 0.5},

@@ -437,3 +437,33 @@ def test_django_says_whose_session_it_is() -> None:
         timeout=PATIENCE,
     )
     assert done.stdout.splitlines() == ["ada None None", "None"], done.stderr
+
+
+def test_admission_is_as_the_page_says() -> None:
+    namespace = execute(HOWTO / "admission.md")
+
+    def talk(port: int) -> None:
+        ann: Fields = {"X-API-Key": "k-ann"}
+        assert status_of(port, "/chat", {}) == 401
+        assert status_of(port, "/chat", {"X-API-Key": "k-bob"}) == 402
+        assert said_by(port, "/public") == "hello, world"
+        with Peer(port) as peer:
+            assert peer.open("/chat", fields=ann).read_message() == "hello ann"
+            peer.send_frame(TEXT, "still me")
+            assert namespace["ban"]("ann") == 1
+            assert peer.read_close() == (4403, "you were banned")
+        with Peer(port) as peer:
+            origin: Fields = {"Origin": f"http://127.0.0.1:{port}"}
+            peer.open("/chat", fields=origin)
+            assert peer.read_close() == (4401, "authentication is required")
+
+    async def run() -> None:
+        async with Server(namespace["ws"], port=0) as server:
+            await asyncio.to_thread(talk, server.port)
+
+    asyncio.run(run())
+
+
+def test_proxies_that_are_trusted_are_those_of_the_page() -> None:
+    options = execute(HOWTO / "nginx.md")["behind_nginx"].options
+    assert options.trusted_proxies == ["127.0.0.1", "10.0.0.0/8"]

@@ -225,9 +225,12 @@ class Endpoint:
         self.bytes_received += len(data)
         self._received_at = self._keepalive.heard_at = now
         receiver = self._receiver
-        receiver.feed(data)
-        if not self.queue:
-            self._deliver(receiver.take_messages(self._options.max_queue))
+        try:
+            receiver.feed(data)
+            if not self.queue:
+                self._deliver(receiver.take_messages(self._options.max_queue))
+        except MemoryError:
+            self._run_out_of_memory()
         if receiver.input:
             self._process()
 
@@ -294,6 +297,13 @@ class Endpoint:
                     self._deliver([event])
         except ProtocolError as error:
             self._fail(error)
+        except MemoryError:
+            self._run_out_of_memory()
+
+    def _run_out_of_memory(self) -> None:
+        """Give up this connection, so that the others live."""
+        self._receiver.stop()
+        self.abort("there was no memory for what the peer sent")
 
     def _deliver(self, messages: Sequence[Data]) -> None:
         if not self._we_began:  # also what came before the end of the peer's stream
