@@ -38,7 +38,7 @@ SECTIONS = {
         "Reconnecting",
     ],
     "Sockets": ["upgrade", "serve_forever", "FrameSocket"],
-    "Connections": ["AsyncConnection", "Connection", "State", "broadcast"],
+    "Connections": ["AsyncConnection", "Connection", "State", "broadcast", "direct"],
     "Messages": ["TextMessage", "BinaryMessage", "Message", "Ping", "Pong"],
     "Exceptions": [
         "WebSocketError",

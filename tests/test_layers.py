@@ -22,10 +22,13 @@ LAYERS = {
         core.pure core.codec core.messages core.extensions core.handshake
         extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
         options core.sender core.receiver core.endpoint
-        auth.schemes auth.answers auth.identity auth.first_message
+        auth.schemes auth.answers auth.proof auth.identity auth.first_message
     """,
-    "authenticators": "auth",
     "drivers": "native waiting pool stream driver socket_driver",
+    "authenticators": """
+        auth.steps auth.signing auth.nonces auth.spent auth.reading auth.stores auth.files
+        auth.views auth.basic auth.bearer auth.cookie auth.digest auth.ticket auth.any_of auth
+    """,
     "connections": """
         request info logs connection socket_connection aio broadcast bridge
         request_reader response_reader frame_socket
@@ -38,7 +41,8 @@ LAYERS = {
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         raw accepting
         asgi asgi.types asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
+        asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
+        asgi.middleware
         server
         client.credentials client.proxies client.plan client.socks client.opening client.blocking
         client.asynchronous client.backoff client.reconnecting client
@@ -59,7 +63,8 @@ IMPURE = """
 """
 #: The modules that may know a third party.
 THIRD_PARTIES = {
-    "werkzeug": ["request", "routing"],
+    "werkzeug": ["auth.stores", "request", "routing"],
+    "passlib": ["auth.files"],
     "h11": ["asgi.guard", "request_reader", "response_reader"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
     "a2wsgi": ["cli.target"],

@@ -2,6 +2,7 @@
 
 from ws_middleware.accepting import serve_forever
 from ws_middleware.aio import AsyncConnection
+from ws_middleware.asgi.direct import direct
 from ws_middleware.broadcast import broadcast
 from ws_middleware.client import (
     ClientSettings,
@@ -91,6 +92,7 @@ __all__ = [
     "broadcast",
     "connect",
     "decode_frame",
+    "direct",
     "encode_frame",
     "fragment",
     "legal_first_bytes",

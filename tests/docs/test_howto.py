@@ -227,10 +227,10 @@ def test_wrapped_app_gets_what_is_not_ours() -> None:
 
 
 def test_nginx_time_outs_are_longer_than_our_pings() -> None:
-    (config,) = blocks_of(HOWTO / "nginx.md", "nginx")
-    timeouts = re.findall(r"proxy_(?:read|send)_timeout (\d+)s;", config.text)
+    config = "".join(block.text for block in blocks_of(HOWTO / "nginx.md", "nginx"))
+    timeouts = re.findall(r"(?:proxy|uwsgi)_(?:read|send)_timeout (\d+)s;", config)
     ping_interval = execute(HOWTO / "nginx.md")["ws"].options.ping_interval
-    assert len(timeouts) == 2
+    assert len(timeouts) == 4
     assert all(int(timeout) > ping_interval for timeout in timeouts)
 
 

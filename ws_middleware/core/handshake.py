@@ -271,8 +271,10 @@ def phrase_of(status: int) -> str:
         return ""
 
 
-def encode_refusal(error: HandshakeError, method: str = "GET") -> bytes:
+def encode_refusal(error: HandshakeError, method: str = "GET", *, goes_on: bool = False) -> bytes:
     """Write the complete response that refuses a request (RFC 9112 §9.6).
+
+    The connection ends behind it, unless it `goes_on` with the next request.
 
     >>> encode_refusal(HandshakeError(404, "no")).splitlines()[0]
     b'HTTP/1.1 404 Not Found'
@@ -280,8 +282,10 @@ def encode_refusal(error: HandshakeError, method: str = "GET") -> bytes:
     named = {name.lower(): value for name, value in error.headers}
     # "a server MUST … send an Upgrade header field in a 426" and name it in Connection
     # (RFC 9110 §15.5.22, §7.8).
-    connection = "close, Upgrade" if "upgrade" in named else "close"
-    fields = [*refusal_fields(error), ("Connection", connection)]
+    tokens = ([] if goes_on else ["close"]) + (["Upgrade"] if "upgrade" in named else [])
+    fields = refusal_fields(error)
+    if tokens:
+        fields.append(("Connection", ", ".join(tokens)))
     # "The server MUST NOT send content in the response" to HEAD (RFC 9110 §9.3.2).
     return encode_response(error.status, fields, b"" if method == "HEAD" else error.body)
 
