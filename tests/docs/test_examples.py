@@ -9,6 +9,8 @@ import ast
 import hashlib
 import json
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 import zlib
@@ -17,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.scripted import Script, accepting, scripted
 from tests.docs.commands import run_documented
 from tests.interop.chromium import run_chromium
-from tests.peer import BINARY, CLOSE, CONTINUATION, TEXT, Peer
-from tests.running import PATIENCE, ROOT, RunningServer, eventually
+from tests.peer import BINARY, CLOSE, CONTINUATION, TEXT, Peer, frame
+from tests.running import PATIENCE, ROOT, RunningServer, eventually, run_command
 from tests.wsgi.asking import Answer, ask
 from ws_middleware.auth.answers import basic_credentials, digest_credentials
 from ws_middleware.auth.schemes import parse_challenges
@@ -50,7 +53,7 @@ def command_of(name: str) -> list[str]:
 
 
 #: Run elsewhere: in `test_wsgi_examples`, and below.
-ELSEWHERE = {"flask_chat", "django_wsgi", "bottle_echo", "own_driver"}
+ELSEWHERE = {"flask_chat", "django_wsgi", "bottle_echo", "own_driver", "follow"}
 
 
 @pytest.mark.parametrize("name", sorted(set(EXAMPLES) - ELSEWHERE))
@@ -71,6 +74,22 @@ def test_own_driver_brings_a_message_there_and_back() -> None:
     assert done.stdout.splitlines()[0] == "the client got HELLO"
     assert "closed with 1000 by this side" in done.stdout
     assert done.stderr == ""
+
+
+def test_follower_survives_its_server(tmp_path: Path) -> None:
+    program, script, url = command_of("follow")
+    assert program == "python"
+    first = Script(accepting(), behind=frame(TEXT, "one", key=None))
+    url = url.replace(":8000", f":{first.port}")
+    with run_command([sys.executable, script, url], tmp_path / "log") as follower:
+        eventually(lambda: "one" in follower.log)
+        first.stop()
+        listener = socket.create_server(("127.0.0.1", first.port))
+        with scripted(accepting(), behind=frame(TEXT, "two", key=None), listener=listener):
+            eventually(lambda: follower.log.split() == ["one", "two"])
+            follower.terminate(signal.SIGINT)
+            assert follower.wait() == 0, follower.log
+    assert [asked.line for asked in first.asked] == ["GET /listen/news HTTP/1.1"]
 
 
 @talks_to("echo")
