@@ -37,7 +37,8 @@ SECTIONS = {
         "Credentials",
         "Reconnecting",
     ],
-    "Connections": ["AsyncConnection", "Connection", "State", "broadcast"],
+    "Sockets": ["upgrade", "serve_forever", "FrameSocket"],
+    "Connections": ["AsyncConnection", "Connection", "State", "broadcast", "direct"],
     "Messages": ["TextMessage", "BinaryMessage", "Message", "Ping", "Pong"],
     "Exceptions": [
         "WebSocketError",

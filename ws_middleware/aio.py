@@ -263,10 +263,13 @@ class AsyncConnection(ConnectionInfo):
         """Send a value as a text message in JSON."""
         await self.send(json.dumps(value))
 
-    async def send_frame(self, frame: Frame) -> None:
-        """Send one frame exactly as it is: any bits, past the extensions."""
+    async def send_frame(self, frame: Frame, key: bytes = b"") -> None:
+        """Send one frame exactly as it is: any bits, past the extensions.
+
+        A client masks it with `key`, or with a random one.
+        """
         await self._driver.wait_for_room()
-        self._endpoint.send_frame(frame)
+        self._endpoint.send_frame(frame, key)
         self._driver.settle()
 
     async def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:
