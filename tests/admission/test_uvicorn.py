@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.admission.attacks import ATTACKS
 from tests.admission.checks import CHECKS, SHAPE_CHECKS
 from tests.running import RunningServer, eventually, run_command
 
@@ -36,6 +37,6 @@ def test_door_of_a_thread(
     check(server, "def")
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", [*CHECKS, *ATTACKS])
 def test_door(server: RunningServer, check: Callable[[RunningServer], None]) -> None:
     check(server)

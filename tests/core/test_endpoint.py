@@ -101,7 +101,7 @@ def test_pongs_nobody_asked_for_have_no_effect() -> None:
     endpoint = make()
     assert receive(endpoint, frame(PONG, b"why not")) == []
     assert endpoint.data_to_send() == b""
-    assert endpoint.acknowledged == []
+    assert endpoint.acknowledged == ()
 
 
 @pytest.mark.parametrize("payload", [b"", b"x", bytes(range(125))])
@@ -329,7 +329,7 @@ def test_remembered_pings_are_bounded() -> None:
     for number in range(MAX_UNANSWERED_PINGS + 10):
         endpoint.ping(b"%d" % number, NOW)
     receive(endpoint, frame(PONG, b"9"))
-    assert endpoint.acknowledged == [], "too old to be remembered"
+    assert endpoint.acknowledged == (), "too old to be remembered"
     receive(endpoint, frame(PONG, b"%d" % (MAX_UNANSWERED_PINGS + 9)))
     assert len(endpoint.acknowledged) == MAX_UNANSWERED_PINGS
 
