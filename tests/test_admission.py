@@ -12,7 +12,8 @@ import pytest
 
 from tests.inprocess import in_real_time
 from tests.test_upgrade import make, nothing
-from ws_middleware.asking import answers_at_once, ask_on_loop, run_in_place
+from ws_middleware.admission import Admission
+from ws_middleware.asking import answers_at_once, ask_in_place, ask_on_loop, run_in_place
 from ws_middleware.auth import Admitted, FirstMessage
 from ws_middleware.errors import Forbidden, HandshakeError, Reject, Unauthorized
 from ws_middleware.gate import Gate
@@ -235,6 +236,20 @@ def test_wrong_ticket_is_one() -> None:
         with pytest.raises(HandshakeError) as error:
             decide_at_once(router, request, route)
         assert error.value.status == status
+
+
+def test_wrong_first_message_is_one() -> None:
+    def check(message: str, request: Request) -> None:
+        raise Unauthorized(BASIC)
+
+    first = FirstMessage(check)
+    options = Options(authenticate=first, max_failures_per_minute=1)
+    request, gate = make(), Gate()
+    request.remote_address = ("192.0.2.1", 5)
+    admission = Admission(request, options, gate)
+    with pytest.raises(Unauthorized):
+        run_in_place(admission.by_message(first, "guess", ask_in_place))
+    assert len(gate._failures) == 1
 
 
 def test_stale_nonce_and_other_refusals_are_none() -> None:

@@ -53,11 +53,16 @@ class Admission:
 
     async def by_message(self, first: FirstMessage, message: Any, ask: Ask) -> Admitted:
         """Admit by the first message of a connection that is open already."""
-        outcome = await self._examine(ask, first.check, message, self._request)
+        outcome = await self._examine(ask, first.check, message, self._request, presented=True)
         return await self._accept(outcome, ask)
 
-    async def _examine(self, ask: Ask, function: Callable[..., Any], *arguments: Any) -> Admitted:
-        """Ask who the peer is; `Forbidden` where there is no answer."""
+    async def _examine(
+        self, ask: Ask, function: Callable[..., Any], *arguments: Any, presented: bool = False
+    ) -> Admitted:
+        """Ask who the peer is; `Forbidden` where there is no answer.
+
+        A refusal is counted where credentials were `presented`, or are in the request.
+        """
         try:
             admitted = _as_admitted(await self._ask(ask, function, *arguments))
             if admitted.identity is None:
@@ -65,7 +70,7 @@ class Admission:
             if admitted.expires_at is not None and admitted.expires_at <= time.time():
                 raise Forbidden("the credentials have expired")
         except HandshakeError as error:
-            if _is_guess(self._request, error):
+            if _is_guess(error, presented or _presents_credentials(self._request)):
                 self._gate.note_failure(self._request.remote_address, self._options)
             raise
         return admitted
@@ -102,10 +107,13 @@ def _name(function: Callable[..., Any]) -> str:
     return name
 
 
-def _is_guess(request: Request, error: HandshakeError) -> bool:
+def _presents_credentials(request: Request) -> bool:
+    return request.has_withdrawn or bool(field_values(request.head.fields, "authorization"))
+
+
+def _is_guess(error: HandshakeError, presented: bool) -> bool:
     """Tell whether a refusal answers credentials, and not just a first, bare request."""
     if not isinstance(error, Unauthorized):
         return error.status == 403
-    presented = request.has_withdrawn or field_values(request.head.fields, "authorization")
     # "stale" says that the digest was right, and the nonce too old (RFC 7616 §3.3).
-    return bool(presented) and not any("stale=true" in one for one in error.challenges)
+    return presented and not any("stale=true" in one for one in error.challenges)
