@@ -32,6 +32,7 @@ class StreamDriver(asyncio.Protocol):
     """Drive an endpoint over an asyncio transport."""
 
     __slots__ = (
+        "__weakref__",
         "_change",
         "_half_closed",
         "_input",
@@ -46,7 +47,6 @@ class StreamDriver(asyncio.Protocol):
         "_unwritten",
         "_waiter",
         "_wants_pieces",
-        "__weakref__",
         "endpoint",
         "write_paused",
     )
