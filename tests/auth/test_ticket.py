@@ -138,6 +138,7 @@ def test_ticket_is_for_a_path_and_an_origin(
         (in_query("\xe4"), 401),
         (in_query(Ticket(KEY).issue("alice")), 401),
         (in_query(Signer(KEY, "nonce").sign(b"[]")), 401),
+        (make_request(None, ("Sec-WebSocket-Protocol", "ticket.\xe4, , (;")), 401),
         (in_query("a&ticket=b"), 400),
         (make_request(None, ("Sec-WebSocket-Protocol", "ticket.a"), target="/?ticket=b"), 400),
     ],

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Digest"]
 
+#: As long as a secret is, for users that there are not.
+_NOBODYS = "0" * 64
+
 
 class Digest:
     """Authenticate with Digest, quality of protection "auth" (RFC 7616).
@@ -95,7 +98,7 @@ class Digest:
         proof = self._read(request)
         secret = yield self._secrets(proof.user, self._realm, proof.algorithm)
         # Someone unknown costs the same hashes.
-        expected = proof.compute(secret or "", request.method)
+        expected = proof.compute(secret or _NOBODYS, request.method)
         if not equals(expected, proof.response) or not secret:
             raise self._refusal("the user or the password is wrong")
         expiry = self._nonces.expiry(proof.nonce, self._clock())

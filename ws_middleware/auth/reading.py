@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ws_middleware.auth.schemes import Credentials, parse_credentials
-from ws_middleware.core.headers import field_values, parse_token_list
+from ws_middleware.core.headers import field_values
 from ws_middleware.errors import Reject
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def take_from_query(request: Request, name: str) -> list[str]:
 def take_from_subprotocols(request: Request, prefix: str) -> list[str]:
     """Take a secret, which stands behind a prefix, out of the offered subprotocols."""
     values = field_values(request.head.fields, "sec-websocket-protocol")
-    secret = [token for token in parse_token_list(values) if token.startswith(prefix)]
+    offered = [token.strip(" \t") for value in values for token in value.split(",")]
+    secret = [token for token in offered if token.startswith(prefix)]
     for token in secret:
         request.withdraw_subprotocol(token)
     return [token.removeprefix(prefix) for token in secret]
