@@ -37,6 +37,7 @@ SECTIONS = {
         "Credentials",
         "Reconnecting",
     ],
+    "Sockets": ["upgrade", "serve_forever", "FrameSocket"],
     "Connections": ["AsyncConnection", "Connection", "State", "broadcast", "direct"],
     "Messages": ["TextMessage", "BinaryMessage", "Message", "Ping", "Pong"],
     "Exceptions": [

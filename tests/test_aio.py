@@ -151,7 +151,7 @@ async def test_receiver_that_is_cancelled_loses_nothing(turns: int) -> None:
 @in_virtual_time
 async def test_receiver_that_is_cancelled_while_it_gives_way_loses_nothing() -> None:
     line = Line()
-    line.transport.feed(frame(BINARY, bytes(BLOCK - 8)), frame(TEXT, "next"))
+    line.transport.feed(frame(BINARY, bytes(BLOCK - 14)), frame(TEXT, "next"))
     await settled()
     await line.connection.recv()
     receiver = asyncio.create_task(line.connection.recv())

@@ -1,5 +1,6 @@
 """WebSockets for the app and the server you already run."""
 
+from ws_middleware.accepting import serve_forever
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.direct import direct
 from ws_middleware.broadcast import broadcast
@@ -34,9 +35,11 @@ from ws_middleware.errors import (
     WebSocketError,
 )
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
+from ws_middleware.frame_socket import FrameSocket
 from ws_middleware.handlers import Handler
 from ws_middleware.mounts import WebSockets
 from ws_middleware.options import Options
+from ws_middleware.raw import upgrade
 from ws_middleware.request import Request
 from ws_middleware.server import Server
 from ws_middleware.version import VERSION as __version__
@@ -58,6 +61,7 @@ __all__ = [
     "Extension",
     "Forbidden",
     "Frame",
+    "FrameSocket",
     "Handler",
     "HandshakeError",
     "HandshakeRefused",
@@ -93,4 +97,6 @@ __all__ = [
     "fragment",
     "legal_first_bytes",
     "reconnecting",
+    "serve_forever",
+    "upgrade",
 ]

@@ -1,7 +1,7 @@
 """The asyncio driver: it moves bytes and time between a transport and an endpoint.
 
 It knows nothing of the protocol beyond the endpoint's contract. A transport that was lent to
-it gets its loss reported to the lender. At most 64 KiB of input are handled per turn.
+it gets its loss reported to the lender. At most 128 KiB of input are handled per turn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ws_middleware.options import Options
 __all__ = ["StreamDriver", "end_stream"]
 
 #: How much input is handled in one turn of the event loop, so that a flood starves nobody.
-BLOCK = 65_536
+BLOCK = 131_072
 
 
 def end_stream(transport: asyncio.WriteTransport) -> None:
@@ -180,7 +180,7 @@ class StreamDriver(asyncio.Protocol):
     def expect_input(self, pieces: bool = False) -> asyncio.Future[None] | None:
         """Give what the one receiver waits for; of a message `pieces` where asked for.
 
-        None says that the transport is gone. The receiver calls `expect_nothing` behind it.
+        None says that the transport is gone.
         """
         self.settle()
         if self._transport is None:
@@ -188,10 +188,6 @@ class StreamDriver(asyncio.Protocol):
         self._waiter = self._loop.create_future()
         self._wants_pieces = pieces
         return self._waiter
-
-    def expect_nothing(self) -> None:
-        """Forget the receiver."""
-        self._waiter = None
 
     async def wait_for_room(self) -> None:
         """Wait until the transport takes more, or is gone."""
@@ -219,12 +215,13 @@ class StreamDriver(asyncio.Protocol):
     # --- inside ---
 
     def _after_input(self) -> None:
-        waiting = self.endpoint.messages_waiting
-        if waiting or self._wants_pieces:
+        endpoint = self.endpoint
+        if endpoint.queue or self._wants_pieces:
             self._wake_receiver()
-            if waiting >= self._options.max_queue:
+            if endpoint.is_full:
                 self._balance_reading()
-        self.settle()
+        if endpoint.output or endpoint.changed or self._reading_paused:
+            self.settle()
 
     def _attend(self) -> None:
         """Do what is beside writing: wake whoever waits for it, ring in time, end."""
@@ -238,8 +235,9 @@ class StreamDriver(asyncio.Protocol):
             self._wind_up()
 
     def _wake_receiver(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _wake_watchers(self) -> None:
         change, self._change = self._change, None

@@ -55,14 +55,14 @@ class Request:
         secure: bool = False,
         root_path: str = "",
         scope: MutableMapping[str, Any] | Callable[[], MutableMapping[str, Any]] | None = None,
-        environ: dict[str, Any] | None = None,
+        environ: dict[str, Any] | Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self.head = head
         self.remote_address = remote_address
         self.secure = secure
         self.root_path = root_path
         self._scope = scope
-        self.environ = environ
+        self._environ = environ
         self.path_params: dict[str, Any] = {}
         self._host: str | None = None  # as a proxy tells it
         #: Whether a secret was taken out of the request.
@@ -74,6 +74,13 @@ class Request:
         if callable(self._scope):
             self._scope = self._scope()
         return self._scope
+
+    @property
+    def environ(self) -> dict[str, Any] | None:
+        """Give the WSGI environ, made when it is first asked for; None outside of WSGI."""
+        if callable(self._environ):
+            self._environ = self._environ()
+        return self._environ
 
     @property
     def method(self) -> str:

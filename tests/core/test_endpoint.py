@@ -84,7 +84,7 @@ def test_fresh_connection_is_open_and_quiet() -> None:
     assert endpoint.next_message() is None
     assert endpoint.data_to_send() == b""
     assert (endpoint.close_code, endpoint.close_reason) == (None, None)
-    assert not endpoint.has_backlog
+    assert not endpoint.queue
 
 
 @pytest.mark.row(124)
@@ -169,9 +169,9 @@ def test_backlog_behind_a_full_queue_is_not_lost() -> None:
     endpoint = make(max_queue=2)
     texts = [str(number) for number in range(50)]
     endpoint.receive_data(b"".join(frame(TEXT, text) for text in texts), NOW)
-    assert endpoint.has_backlog
+    assert endpoint.queue == ["0", "1"]
     assert receive(endpoint) == texts
-    assert not endpoint.has_backlog
+    assert not endpoint.queue
 
 
 def test_queue_stays_full_as_long_as_more_waits_behind_it() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.asgi.handshaking import request_bytes
 from tests.docs.pages import blocks_of, execute, read
-from tests.peer import CLOSE, CONTINUATION, PONG, TEXT, Peer
+from tests.peer import CLOSE, CONTINUATION, PATIENCE, PONG, TEXT, Peer
 from tests.running import ROOT
-from ws_middleware import Server
+from ws_middleware import Frame, FrameSocket, Server, connect
 
 HOWTO = ROOT / "docs" / "howto"
 
@@ -224,10 +227,10 @@ def test_wrapped_app_gets_what_is_not_ours() -> None:
 
 
 def test_nginx_time_outs_are_longer_than_our_pings() -> None:
-    (config,) = blocks_of(HOWTO / "nginx.md", "nginx")
-    timeouts = re.findall(r"proxy_(?:read|send)_timeout (\d+)s;", config.text)
+    config = "".join(block.text for block in blocks_of(HOWTO / "nginx.md", "nginx"))
+    timeouts = re.findall(r"(?:proxy|uwsgi)_(?:read|send)_timeout (\d+)s;", config)
     ping_interval = execute(HOWTO / "nginx.md")["ws"].options.ping_interval
-    assert len(timeouts) == 2
+    assert len(timeouts) == 4
     assert all(int(timeout) > ping_interval for timeout in timeouts)
 
 
@@ -249,3 +252,34 @@ def test_client_asks_and_follows() -> None:
         assert shown == ["hello ada"]
 
     serve_page("handlers", talk)
+
+
+def test_connected_sockets_are_served() -> None:
+    namespace = execute(HOWTO / "sockets.md")
+    ours, theirs = socket.socketpair()
+    with theirs, socket.create_server(("127.0.0.1", 0)) as listener:
+        namespace["print"] = lambda frame: None
+        threads = [
+            threading.Thread(target=namespace[serve], args=(sock,), daemon=True)
+            for serve, sock in (("serve_one", ours), ("serve", listener))
+        ]
+        for thread in threads:
+            thread.start()
+        with connect(f"ws://127.0.0.1:{listener.getsockname()[1]}", proxy=None) as connection:
+            connection.send("a")
+            assert connection.recv(PATIENCE) == "a"
+        theirs.settimeout(PATIENCE)
+        theirs.sendall(request_bytes("/"))
+        assert theirs.recv(12) == b"HTTP/1.1 101"
+        while not theirs.recv(65536).endswith(b"\r\n\r\n"):
+            pass
+        namespace["send_in_pieces"](theirs)
+        frames = FrameSocket(theirs, "client")
+        assert frames.recv(PATIENCE).payload == b"half a message"
+        frames.send(Frame(CLOSE, b"\x03\xe8"))
+        assert frames.recv(PATIENCE).opcode == CLOSE
+        theirs.close()
+        listener.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from http import HTTPStatus
 from typing import Any, Self, cast
 from urllib.parse import unquote
 
@@ -19,8 +21,7 @@ from uvicorn.server import ServerState
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.handover import Handover, look_behind
-from ws_middleware.asgi.head import parse_head
-from ws_middleware.asgi.lingering import LingeringClose, encode_refusal
+from ws_middleware.asgi.lingering import LingeringClose
 from ws_middleware.asgi.session import ClientDisconnected, Session
 from ws_middleware.asgi.types import Scope
 from ws_middleware.core.endpoint import Endpoint, State
@@ -29,16 +30,19 @@ from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.handshake import (
     RequestHead,
     check_request,
+    encode_refusal,
     encode_response,
     offered_extensions,
     offered_subprotocols,
     upgrade_fields,
 )
+from ws_middleware.core.headers import field_values
 from ws_middleware.driver import BLOCK, StreamDriver
 from ws_middleware.errors import ConnectionClosed, HandshakeError
 from ws_middleware.logs import connection_finished, handshake_refused
 from ws_middleware.options import Options
 from ws_middleware.request import Request
+from ws_middleware.request_reader import parse_head
 from ws_middleware.upgrade import Upgrade
 
 __all__ = ["EXTENSION", "WebSocketProtocol"]
@@ -47,6 +51,9 @@ __all__ = ["EXTENSION", "WebSocketProtocol"]
 EXTENSION = "ws_middleware"
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
+
+#: How many challenges one TCP connection gets before it is closed: browsers may loop.
+MAX_ATTEMPTS = 5
 
 _STOPPING = "the server is shutting down"
 
@@ -66,6 +73,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_opened_at",
         "_options",
         "_prepared",
+        "_refusals",
         "_server_state",
         "_session",
         "_stopping",
@@ -85,6 +93,8 @@ class WebSocketProtocol(asyncio.Protocol):
         server_state: ServerState,
         app_state: dict[str, Any] | None = None,  # uvicorn's keyword arguments
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        refusals: int = 0,
     ) -> None:
         if not config.loaded:
             config.load()
@@ -93,6 +103,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._app_state = app_state or {}
         self._loop = _loop or asyncio.get_running_loop()
         self._options = _options_of(config)
+        self._refusals = refusals  # of earlier handshakes on this TCP connection
         self._begun = False
         self._stopping = False
         self._early = b""  # what the client sends before it was answered
@@ -386,7 +397,33 @@ class WebSocketProtocol(asyncio.Protocol):
         if self.is_decided:
             return
         handshake_refused(self.request.remote_address, self.request.target, error)
-        self._send_last(encode_refusal(error, self.request.method))
+        if self._may_try_again(error):
+            self._await_next_request(encode_refusal(error, goes_on=True))
+        else:
+            self._send_last(encode_refusal(error, self.request.method))
+
+    def _may_try_again(self, error: HandshakeError) -> bool:
+        """Tell whether the peer may answer a challenge on the same TCP connection."""
+        if error.status != HTTPStatus.UNAUTHORIZED or self._stopping:
+            return False
+        tokens = ",".join(field_values(self.request.head.fields, "connection")).lower().split(",")
+        return self._refusals + 1 < MAX_ATTEMPTS and "close" not in map(str.strip, tokens)
+
+    def _await_next_request(self, response: bytes) -> None:
+        """Answer, and give the transport back to uvicorn's HTTP protocol."""
+        self._decide()
+        self._server_state.connections.discard(self)
+        self.transport.write(response)
+        make: Callable[..., Any] = self._config.http_protocol_class
+        http = make(config=self._config, server_state=self._server_state, app_state=self._app_state)
+        # Some browsers answer for ever: whoever comes next knows how often that was.
+        http.ws_protocol_class = functools.partial(type(self), refusals=self._refusals + 1)
+        self.transport.set_protocol(http)
+        http.connection_made(self.transport)
+        self.transport.resume_reading()
+        early, self._early = self._early, b""
+        if early:
+            http.data_received(early)
 
     def deny(
         self, status: int, fields: Iterable[tuple[str, str]], body: bytes, *, more: bool

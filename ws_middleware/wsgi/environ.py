@@ -6,7 +6,10 @@ glued together is taken apart again, so that a doubled field is still refused.
 
 from __future__ import annotations
 
+import functools
 import io
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, unquote
 
 from ws_middleware.core.handshake import RequestHead
@@ -20,8 +23,10 @@ _SINGLE = frozenset({"host", "origin", "content-length", "sec-websocket-version"
 #: What servers put into an environ for their own ends, or for the response.
 _SERVERS = (
     "gunicorn.",
+    "werkzeug.request",
     "werkzeug.s",
     "eventlet.",
+    "headers_raw",
     "waitress.",
     "wsgi.input",
     "wsgi.file_wrapper",
@@ -52,16 +57,34 @@ def make_request(environ: Environ) -> Request:
         remote_address=_address(environ),
         secure=environ.get("wsgi.url_scheme") == "https",
         root_path=_decoded(environ.get("SCRIPT_NAME", "")).rstrip("/"),
-        environ=_kept(environ),
+        environ=_keep(environ),
     )
 
 
-def _kept(environ: Environ) -> Environ:
-    """Copy what a handler may want of an environ: not what holds on to the server's objects."""
-    # The keys of all requests are the same few, and are held once.
-    kept = {shared_name(k): value for k, value in environ.items() if not k.startswith(_SERVERS)}
-    kept["wsgi.input"] = io.BytesIO()  # an opening handshake has no body
-    return kept
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Hold what a handler may want of an environ, in less than half a dict's memory."""
+
+    keys: tuple[str, ...]
+    values: tuple[Any, ...]
+
+    def __call__(self) -> Environ:
+        """Make the environ that a handler sees."""
+        environ = dict(zip(self.keys, self.values, strict=True))
+        environ["wsgi.input"] = io.BytesIO()  # an opening handshake has no body
+        return environ
+
+
+def _keep(environ: Environ) -> _Kept:
+    """Leave out what holds on to the server's objects."""
+    kept = {key: value for key, value in environ.items() if not key.startswith(_SERVERS)}
+    return _Kept(_shared_keys(tuple(kept)), tuple(kept.values()))
+
+
+@functools.lru_cache(maxsize=256)
+def _shared_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Give one copy of the keys of requests that are alike."""
+    return tuple(map(shared_name, keys))
 
 
 def _decoded(text: str) -> str:

@@ -82,7 +82,8 @@ class WSGIMiddleware:
 
     def _answer(self, environ: Environ, request: Request, route: Route | None) -> Hijacker:
         """Decide; then take the socket, or give the place back."""
-        ask = asking_within(self.router.options.open_timeout)
+        options = self.router.options if route is None else route.options
+        ask = asking_within(options.open_timeout)
         route, upgrade = run_in_place(decide(self.router, request, route, ask))
         try:
             return self._upgrade(environ, request, route, upgrade)

@@ -124,7 +124,8 @@ class _Arrival(asyncio.Protocol):
         stream = cast(asyncio.Transport, transport)  # uvloop's is not one by class
         stream.write(serving.response)
         now = asyncio.get_running_loop().time()
-        departure = _Departure(serving.upgrade, now)
+        # The fields were sent, and are not needed any more.
+        departure = _Departure(serving.upgrade._replace(fields=()), now)
         driver = StreamDriver(
             serving.make_endpoint(now), stream, serving.route.options, departure.on_lost
         )
