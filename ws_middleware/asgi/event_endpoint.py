@@ -111,7 +111,8 @@ class _EventSender(Sender):
         self._kind = Opcode.TEXT
 
     def message(self, message: Sendable) -> None:
-        super().message(as_message(message))  # which goes by way of `_write`
+        """Send a whole message, which has no shorter way than `_write` here."""
+        super().message(as_message(message))
 
     def _write(self, first: int, payload: str | bytes, key: bytes = b"") -> None:
         payload = payload.encode() if isinstance(payload, str) else payload
