@@ -7,7 +7,17 @@ import shutil
 
 import pytest
 
-pytest_plugins = ["tests.conformance", "tests.wsgi.support", "pytester"]
+pytest_plugins = ["tests.conformance", "tests.support", "pytester"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of one server together, where several processes share the run."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        server = callspec.params.get("server") if callspec else None
+        if name := getattr(server, "name", ""):
+            item.add_marker(pytest.mark.xdist_group(f"{type(server).__module__}.{name}"))
 
 
 @pytest.fixture(scope="session")

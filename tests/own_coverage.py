@@ -70,7 +70,8 @@ def run_tests(modules: list[Path]) -> tuple[coverage.Coverage, int]:
     measured = coverage.Coverage(data_file=None)
     measured.start()
     measured.switch_context(IMPORT)
-    importlib.import_module("ws_middleware")
+    for name in FOLDERS:
+        importlib.import_module(f"ws_middleware.{name}")
     tests = {str(own_test(module)) for module in modules if own_test(module).exists()}
     status = pytest.main(
         ["-q", "--no-header", "-p", "no:cacheprovider", f"--rootdir={ROOT}", *sorted(tests)],

@@ -27,7 +27,7 @@ from ws_middleware.errors import ConnectionClosed
 from ws_middleware.options import Options
 
 #: One frame that is a block together with its header.
-WHOLE_BLOCK = frame(BINARY, bytes(BLOCK - 8))
+WHOLE_BLOCK = frame(BINARY, bytes(BLOCK - 14))
 
 
 async def echo(connection: AsyncConnection) -> None:
@@ -67,7 +67,7 @@ async def test_what_comes_while_blocks_wait_keeps_its_place() -> None:
     line.transport.feed(frame(TEXT, "b"))
     assert line.endpoint.bytes_received == BLOCK
     await settled()
-    assert [await line.connection.recv() for _ in range(3)] == [bytes(BLOCK - 8), "a", "b"]
+    assert [await line.connection.recv() for _ in range(3)] == [bytes(BLOCK - 14), "a", "b"]
 
 
 @in_virtual_time
@@ -85,7 +85,7 @@ async def test_blocks_that_wait_come_before_the_end_of_the_stream(half_closes: b
     line = Line(half_closes=half_closes)
     line.transport.feed(*2 * [WHOLE_BLOCK], frame(TEXT, "last words"), close(4000))
     line.transport.feed_eof()
-    assert [len(await line.connection.recv()) for _ in range(3)] == 2 * [BLOCK - 8] + [10]
+    assert [len(await line.connection.recv()) for _ in range(3)] == 2 * [BLOCK - 14] + [10]
     with pytest.raises(ConnectionClosed, match="closed with 4000"):
         await line.connection.recv()
     await settled()

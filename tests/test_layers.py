@@ -22,12 +22,16 @@ LAYERS = {
         core.pure core.codec core.messages core.extensions core.handshake
         extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
         options core.sender core.receiver core.endpoint
-        auth.schemes auth.answers auth.identity auth.first_message
+        auth.schemes auth.answers auth.proof auth.identity auth.first_message
     """,
-    "authenticators": "auth",
-    "drivers": "native waiting pool stream driver socket_driver",
+    "drivers": "native waiting pool stream alarms driver socket_driver",
+    "authenticators": """
+        auth.steps auth.signing auth.nonces auth.spent auth.reading auth.stores auth.files
+        auth.views auth.basic auth.bearer auth.cookie auth.digest auth.ticket auth.any_of auth
+    """,
     "connections": """
-        request info logs connection socket_connection aio broadcast bridge response_reader
+        request info logs connection socket_connection aio broadcast bridge
+        request_reader response_reader frame_socket
     """,
     "routes": """
         asking handlers gate admission introduction policy routing upgrade
@@ -35,15 +39,19 @@ LAYERS = {
     "mounts": """
         wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
-        asgi asgi.types asgi.head asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes asgi.middleware
+        raw accepting
+        asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
+        asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
+        asgi.middleware
         server
-        client.credentials client.proxies client.plan client.socks client.opening client.blocking
-        client.asynchronous client.backoff client.reconnecting client
+        client.credentials client.proxies client.watching client.plan client.socks
+        client.opening client.blocking client.asynchronous client.backoff client.reconnecting client
     """,
     "surface": """
         mounts __init__
-        cli.certificate cli.processes cli.demo cli.target cli.serve cli __main__
+        cli.arguments cli.certificate cli.processes cli.demo cli.target cli.serve
+        cli.forms cli.screen cli.prompt cli.inputs cli.record cli.transcript cli.commands
+        cli.conversation cli.refusal cli.connect cli __main__
     """,
 }
 ORDER = [name for names in LAYERS.values() for name in names.split()]
@@ -57,11 +65,13 @@ IMPURE = """
 """
 #: The modules that may know a third party.
 THIRD_PARTIES = {
-    "werkzeug": ["request", "routing"],
-    "h11": ["asgi.head", "asgi.guard", "response_reader"],
+    "werkzeug": ["auth.stores", "request", "routing"],
+    "passlib": ["auth.files"],
+    "h11": ["asgi.guard", "request_reader", "response_reader"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
-    "a2wsgi": ["cli.target"],
+    "a2wsgi": ["asgi.adapting"],
     "python_socks": ["client.socks"],
+    "prompt_toolkit": ["cli.prompt"],
 }
 
 

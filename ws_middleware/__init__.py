@@ -1,6 +1,8 @@
 """WebSockets for the app and the server you already run."""
 
+from ws_middleware.accepting import serve_forever
 from ws_middleware.aio import AsyncConnection
+from ws_middleware.asgi.direct import direct
 from ws_middleware.broadcast import broadcast
 from ws_middleware.client import (
     ClientSettings,
@@ -8,6 +10,7 @@ from ws_middleware.client import (
     Password,
     Reconnecting,
     Token,
+    Watcher,
     aconnect,
     connect,
     reconnecting,
@@ -33,9 +36,11 @@ from ws_middleware.errors import (
     WebSocketError,
 )
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
+from ws_middleware.frame_socket import FrameSocket
 from ws_middleware.handlers import Handler
 from ws_middleware.mounts import WebSockets
 from ws_middleware.options import Options
+from ws_middleware.raw import upgrade
 from ws_middleware.request import Request
 from ws_middleware.server import Server
 from ws_middleware.version import VERSION as __version__
@@ -57,6 +62,7 @@ __all__ = [
     "Extension",
     "Forbidden",
     "Frame",
+    "FrameSocket",
     "Handler",
     "HandshakeError",
     "HandshakeRefused",
@@ -79,6 +85,7 @@ __all__ = [
     "Unauthorized",
     "UnexpectedMessageError",
     "UnsupportedError",
+    "Watcher",
     "WebSocketError",
     "WebSockets",
     "XWebkitDeflateFrame",
@@ -87,8 +94,11 @@ __all__ = [
     "broadcast",
     "connect",
     "decode_frame",
+    "direct",
     "encode_frame",
     "fragment",
     "legal_first_bytes",
     "reconnecting",
+    "serve_forever",
+    "upgrade",
 ]

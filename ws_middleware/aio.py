@@ -2,7 +2,7 @@
 
 Rule 1: any task of the loop may send, one at a time receives; other threads use `blocking`.
 Rule 2: a message is taken and handed over in one step, so cancelling never loses one.
-Rule 3: whoever sends or receives a lot gives way to others every 64 KiB.
+Rule 3: whoever sends or receives a lot gives way to others every 128 KiB.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class AsyncConnection(ConnectionInfo):
     ends when the peer leaves with 1000 or 1001; any other end raises `ConnectionClosed`.
     """
 
-    __slots__ = ("_backlog", "_budget", "_driver", "_fragmenter", "_fragmenting", "_receiving")
+    __slots__ = ("_budget", "_driver", "_fragmenter", "_fragmenting", "_receiving")
 
     def __init__(
         self,
@@ -60,7 +60,6 @@ class AsyncConnection(ConnectionInfo):
         super().__init__(driver.endpoint, request, subprotocol, agreements, identity)
         self._driver = driver
         self._budget = BLOCK
-        self._backlog = False  # further messages had arrived when the last one was taken
         self._receiving = False
         self._fragmenting: asyncio.Lock | None = None
         self._fragmenter: asyncio.Task[Any] | None = None  # who holds it
@@ -152,12 +151,9 @@ class AsyncConnection(ConnectionInfo):
         take = endpoint.next_fragment if pieces else endpoint.next_message
         self._receiving = True
         try:
-            if self._budget <= 0:
+            if self._budget <= 0 and endpoint.queue:
                 await self._give_way()
-            while True:
-                item = take()
-                if isinstance(item, wanted):
-                    break
+            while not isinstance(item := take(), wanted):
                 if item is None:
                     if (waiter := driver.expect_input(pieces)) is not None:
                         await waiter
@@ -169,11 +165,9 @@ class AsyncConnection(ConnectionInfo):
                     raise item
         finally:
             self._receiving = False
-            driver.expect_nothing()
         if isinstance(item, (str, bytes)):
             self._budget -= len(item) + MESSAGE_COST
-            self._backlog = endpoint.has_backlog
-            if self._backlog:
+            if endpoint.queue:
                 driver.settle_soon()
         return item
 
@@ -193,7 +187,7 @@ class AsyncConnection(ConnectionInfo):
         if not isinstance(message, _SENDABLE):
             await self._send_pieces(message)
             return
-        driver = self._driver
+        endpoint, driver = self._endpoint, self._driver
         if self._budget <= 0:
             await self._give_way()
         if driver.write_paused:
@@ -201,12 +195,12 @@ class AsyncConnection(ConnectionInfo):
         if self._fragmenting is not None:
             self._check_not_fragmenting()
             async with self._fragmenting:
-                self._endpoint.send_message(message)
+                endpoint.send_message(message)
         else:
-            self._endpoint.send_message(message)
+            endpoint.send_message(message)
         size = len(message) if isinstance(message, (str, bytes)) else COALESCED
         self._budget -= size + MESSAGE_COST
-        if size < COALESCED and self._backlog:
+        if endpoint.queue and size < COALESCED:
             driver.settle_soon()
         else:
             driver.settle()
@@ -269,10 +263,13 @@ class AsyncConnection(ConnectionInfo):
         """Send a value as a text message in JSON."""
         await self.send(json.dumps(value))
 
-    async def send_frame(self, frame: Frame) -> None:
-        """Send one frame exactly as it is: any bits, past the extensions."""
+    async def send_frame(self, frame: Frame, key: bytes = b"") -> None:
+        """Send one frame exactly as it is: any bits, past the extensions.
+
+        A client masks it with `key`, or with a random one.
+        """
         await self._driver.wait_for_room()
-        self._endpoint.send_frame(frame)
+        self._endpoint.send_frame(frame, key)
         self._driver.settle()
 
     async def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:

@@ -203,9 +203,12 @@ class BridgedConnection(Connection):
     def _queue_piece(self, piece: Message, final: bool) -> None:
         self._queue(lambda: self._connection.send_fragment(piece, final), _size(piece.data))
 
-    def send_frame(self, frame: Frame) -> None:
-        """Send one frame exactly as it is: any bits, past the extensions."""
-        self._wait_for(lambda: self._connection.send_frame(frame))
+    def send_frame(self, frame: Frame, key: bytes = b"") -> None:
+        """Send one frame exactly as it is: any bits, past the extensions.
+
+        A client masks it with `key`, or with a random one.
+        """
+        self._wait_for(lambda: self._connection.send_frame(frame, key))
 
     def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:
         """Send a ping and wait for its pong; returns the latency in seconds."""

@@ -105,8 +105,11 @@ class Connection(ConnectionInfo, abc.ABC):
         """
 
     @abc.abstractmethod
-    def send_frame(self, frame: Frame) -> None:
-        """Send one frame exactly as it is: any bits, past the extensions."""
+    def send_frame(self, frame: Frame, key: bytes = b"") -> None:
+        """Send one frame exactly as it is: any bits, past the extensions.
+
+        A client masks it with `key`, or with a random one.
+        """
 
     @abc.abstractmethod
     def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:

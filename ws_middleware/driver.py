@@ -1,7 +1,7 @@
 """The asyncio driver: it moves bytes and time between a transport and an endpoint.
 
 It knows nothing of the protocol beyond the endpoint's contract. A transport that was lent to
-it gets its loss reported to the lender. At most 64 KiB of input are handled per turn.
+it gets its loss reported to the lender. At most 128 KiB of input are handled per turn.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from ws_middleware.alarms import alarms_of
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.options import Options
 
 __all__ = ["StreamDriver", "end_stream"]
 
 #: How much input is handled in one turn of the event loop, so that a flood starves nobody.
-BLOCK = 65_536
+BLOCK = 131_072
 
 
 def end_stream(transport: asyncio.WriteTransport) -> None:
@@ -31,6 +32,7 @@ class StreamDriver(asyncio.Protocol):
     """Drive an endpoint over an asyncio transport."""
 
     __slots__ = (
+        "__weakref__",
         "_change",
         "_half_closed",
         "_input",
@@ -39,8 +41,8 @@ class StreamDriver(asyncio.Protocol):
         "_options",
         "_ping_waiters",
         "_reading_paused",
+        "_rings_at",
         "_soon",
-        "_timer",
         "_transport",
         "_unwritten",
         "_waiter",
@@ -66,7 +68,7 @@ class StreamDriver(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None  # of the one receiver
         self._wants_pieces = False
         self._change: asyncio.Future[None] | None = None  # there is room to write, or the end
-        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at: float | None = None  # the alarm
         self._soon: asyncio.Handle | None = None
         self._unwritten = 0
         self._half_closed = False
@@ -147,7 +149,7 @@ class StreamDriver(asyncio.Protocol):
             self.endpoint.lose(f"the connection was lost: {exc}" if exc else "")
         self._transport = None
         self._input = None
-        self._cancel_timer()
+        self._cancel_alarm()
         self._wake_receiver()
         self._wake_watchers()
         self._answer_pings()
@@ -180,7 +182,7 @@ class StreamDriver(asyncio.Protocol):
     def expect_input(self, pieces: bool = False) -> asyncio.Future[None] | None:
         """Give what the one receiver waits for; of a message `pieces` where asked for.
 
-        None says that the transport is gone. The receiver calls `expect_nothing` behind it.
+        None says that the transport is gone.
         """
         self.settle()
         if self._transport is None:
@@ -188,10 +190,6 @@ class StreamDriver(asyncio.Protocol):
         self._waiter = self._loop.create_future()
         self._wants_pieces = pieces
         return self._waiter
-
-    def expect_nothing(self) -> None:
-        """Forget the receiver."""
-        self._waiter = None
 
     async def wait_for_room(self) -> None:
         """Wait until the transport takes more, or is gone."""
@@ -219,12 +217,13 @@ class StreamDriver(asyncio.Protocol):
     # --- inside ---
 
     def _after_input(self) -> None:
-        waiting = self.endpoint.messages_waiting
-        if waiting or self._wants_pieces:
+        endpoint = self.endpoint
+        if endpoint.queue or self._wants_pieces:
             self._wake_receiver()
-            if waiting >= self._options.max_queue:
+            if endpoint.is_full:
                 self._balance_reading()
-        self.settle()
+        if endpoint.output or endpoint.changed or self._reading_paused:
+            self.settle()
 
     def _attend(self) -> None:
         """Do what is beside writing: wake whoever waits for it, ring in time, end."""
@@ -238,8 +237,9 @@ class StreamDriver(asyncio.Protocol):
             self._wind_up()
 
     def _wake_receiver(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _wake_watchers(self) -> None:
         change, self._change = self._change, None
@@ -247,7 +247,7 @@ class StreamDriver(asyncio.Protocol):
             change.set_result(None)
 
     def _answer_pings(self) -> None:
-        answered, self.endpoint.acknowledged = self.endpoint.acknowledged, []
+        answered, self.endpoint.acknowledged = self.endpoint.acknowledged, ()
         waiters = self._ping_waiters or ()
         for payload, latency in answered:
             for token, waiter in waiters:
@@ -273,15 +273,29 @@ class StreamDriver(asyncio.Protocol):
 
     def _arm(self) -> None:
         deadline = self.endpoint.next_deadline(self._loop.time())
-        if deadline is not None and (self._timer is None or self._timer.when() > deadline):
-            # A timer that rings early asks again then.
-            self._cancel_timer()
-            self._timer = self._loop.call_at(deadline, self._on_timer)
+        if deadline is not None and (self._rings_at is None or self._rings_at > deadline):
+            # An alarm that rings early asks again then.
+            self._set_alarm(deadline)
 
-    def _on_timer(self) -> None:
-        self._timer = None
+    def _set_alarm(self, deadline: float) -> None:
+        self._cancel_alarm()
+        self._rings_at = alarms_of(self._loop).set(self._loop, self, deadline)
+
+    def _cancel_alarm(self) -> None:
+        if self._rings_at is not None:
+            alarms_of(self._loop).cancel(self, self._rings_at)
+            self._rings_at = None
+
+    def on_alarm(self, moment: float) -> None:
+        """Do what is due."""
+        if moment != self._rings_at or self._transport is None:
+            return
+        self._rings_at = None
+        if self.endpoint.is_over or self._transport.is_closing():
+            self._transport.abort()
+            return
         now = self._loop.time()
-        if self._transport is not None and self.write_paused:
+        if self.write_paused:
             unwritten = self._transport.get_write_buffer_size()
             if unwritten < self._unwritten:
                 self.endpoint.write_progressed(now)
@@ -300,15 +314,9 @@ class StreamDriver(asyncio.Protocol):
             return
         if self.endpoint.is_over or not transport.can_write_eof():
             # What is written still has to leave; a peer that does not take it loses it.
-            self._cancel_timer()
-            self._timer = self._loop.call_later(self._options.close_timeout, transport.abort)
+            self._set_alarm(self._loop.time() + self._options.close_timeout)
             if not self.write_paused:
                 transport.close()
         elif not self._half_closed and not self.write_paused:
             self._half_closed = True
             end_stream(transport)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -126,7 +126,7 @@ class HandshakeRefused(HandshakeError):
         body: bytes = b"",
     ) -> None:
         super().__init__(status, reason, headers)
-        self.body = body
+        self.body: bytes = body
 
 
 class ProxyError(HandshakeRefused, ConnectionError):

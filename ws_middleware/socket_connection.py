@@ -127,9 +127,12 @@ class SocketConnection(Connection):
         if not self._driver.run(action, lambda: self._fragmenter is sender):
             raise self._endpoint.closed
 
-    def send_frame(self, frame: Frame) -> None:
-        """Send one frame exactly as it is: any bits, past the extensions."""
-        self._run(lambda: self._endpoint.send_frame(frame))
+    def send_frame(self, frame: Frame, key: bytes = b"") -> None:
+        """Send one frame exactly as it is: any bits, past the extensions.
+
+        A client masks it with `key`, or with a random one.
+        """
+        self._run(lambda: self._endpoint.send_frame(frame, key))
 
     def ping(self, payload: bytes | None = None, timeout: float | None = None) -> float:
         """Send a ping and wait for its pong; returns the latency in seconds."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -14,9 +15,12 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from tests.wsgi import apps as shapes
-from ws_middleware import AsyncConnection, Connection, UnsupportedError, WebSockets
+from ws_middleware import AsyncConnection, Connection, Unauthorized, UnsupportedError, WebSockets
+from ws_middleware import Request as Handshake
 
 logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
+
+logging.info("[uvicorn %s]", uvicorn.__version__)
 
 ws = WebSockets(max_message_size=2**20)
 ws.add("/async", shapes.serve_async)
@@ -40,11 +44,29 @@ async def tell(connection: AsyncConnection, name: str) -> None:
             "cookie": request.cookies.get("taste"),
             "host": request.host,
             "secure": request.secure,
+            "version": request.head.version,
             "address": (connection.remote_address or [None])[0],
             "subprotocol": connection.subprotocol,
-            "extensions": connection.extensions,
         }
     )
+
+
+def authenticate(request: Handshake) -> str:
+    """Let in whoever says so."""
+    if request.headers.get("authorization") != "Bearer good":
+        raise Unauthorized(['Bearer realm="test"'], "who are you?")
+    return "ann"
+
+
+@ws.route("/known", authenticate=authenticate)
+async def tell_identity(connection: AsyncConnection) -> None:
+    await connection.send(f"you are {connection.identity}")
+
+
+@ws.route("/telling")
+async def tell_extensions(connection: AsyncConnection) -> None:
+    """Tell the log, since what is sent may be compressed."""
+    logging.info("[extensions: %s]", ", ".join(connection.extensions))
 
 
 @ws.route("/pinging")

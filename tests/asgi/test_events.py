@@ -34,6 +34,7 @@ class ForeignServer:
         self.takes = asyncio.Event()
         self.takes.set()
         self.breaks: Exception | None = None
+        self.refused_codes = range(0)
         self.coming.put_nowait({"type": "websocket.connect"})
         whole = {"type": "websocket", "path": path, "headers": [], **scope}
         self.task = asyncio.create_task(app(whole, self.receive, self.send))
@@ -53,6 +54,8 @@ class ForeignServer:
         if self.breaks is not None:
             raise self.breaks
         if event["type"] == "websocket.close":
+            if event["code"] in self.refused_codes:
+                raise ValueError("invalid close code")
             self.receiving_at_close = self.receiving
         self.sent.append(event)
 
@@ -271,6 +274,33 @@ async def test_handler_that_raises_closes_with_1011() -> None:
     assert server.close == (1011, "internal error")
     server.says(DISCONNECT)
     await server.task
+
+
+@in_virtual_time
+async def test_server_that_refuses_a_close_code_gets_another_one() -> None:
+    """Some take no code below 3000 but 1000."""
+
+    async def handler(connection: AsyncConnection) -> None:
+        await connection.close(1011, "internal error")
+
+    server = serving(handler)
+    server.refused_codes = range(1001, 3000)
+    await settled()
+    assert server.close == (4011, "internal error")
+    server.says(DISCONNECT)
+    await server.task
+
+
+@pytest.mark.parametrize("code", [1000, 4011])
+@in_virtual_time
+async def test_server_that_refuses_every_close_has_lost_the_connection(code: int) -> None:
+    async def handler(connection: AsyncConnection) -> None:
+        await connection.close(code)
+
+    server = serving(handler)
+    server.refused_codes = range(5000)
+    await server.task
+    assert server.close is None
 
 
 @in_virtual_time

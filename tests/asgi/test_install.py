@@ -88,14 +88,14 @@ class Holder:
 
 
 def incomplete() -> Any:
-    """Give a function that closes over a name which has no value yet."""
+    """Give a function that closes over a name which has lost its value."""
+    value: object = None
 
-    def early() -> object:
-        return later
+    def function() -> object:
+        return value  # noqa: F821
 
-    if early is None:
-        later = early
-    return early
+    del value
+    return function
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from tests.asgi.handshaking import parse_response
 from tests.inprocess import FakeTransport, in_virtual_time, settled
-from ws_middleware.asgi.lingering import LingeringClose, encode_refusal
-from ws_middleware.errors import HandshakeError
+from ws_middleware.asgi.lingering import LingeringClose
 
 
 class Lingering:
@@ -93,31 +89,3 @@ async def test_stopping_server_does_not_wait() -> None:
     lingering.last.shutdown()
     await settled()
     assert lingering.losses == [None]
-
-
-# --- the refusal ---
-
-
-def test_refusal_is_a_whole_response() -> None:
-    response = parse_response(encode_refusal(HandshakeError(403, "not for you")))
-    assert response == (
-        403,
-        {
-            "content-type": "text/plain; charset=utf-8",
-            "content-length": "12",
-            "connection": "close",
-        },
-        b"not for you\n",
-    )
-
-
-@pytest.mark.parametrize("name", ["Upgrade", "upgrade"])
-def test_refusal_that_asks_to_upgrade_names_it_in_connection(name: str) -> None:
-    error = HandshakeError(426, "upgrade", [(name, "websocket")])
-    assert parse_response(encode_refusal(error)).fields["connection"] == "close, Upgrade"
-
-
-def test_refusal_of_head_has_no_body() -> None:
-    response = parse_response(encode_refusal(HandshakeError(405, "no"), "HEAD"))
-    assert response.body == b""
-    assert response.fields["content-length"] == "3"

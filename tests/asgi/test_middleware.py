@@ -278,9 +278,12 @@ def test_refusal_on_a_server_that_keeps_its_sockets(
 def test_first_scope_installs_our_class(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     receivers: list[object] = []
     monkeypatch.setattr("ws_middleware.asgi.middleware.install", receivers.append)
-    for install, count in (("auto", 1), (True, 1), (False, 0)):
+    for app, count in (
+        (ws.asgi(Inner()), 1),
+        (ws.asgi(Inner(), install=True), 1),
+        (ws.asgi(Inner(), install=False), 0),
+    ):
         receivers.clear()
-        app = ws.asgi(Inner(), install=install)
         for _ in range(2):
             call(app, {**websocket_scope("/elsewhere"), "type": kind})
         assert len(receivers) == count

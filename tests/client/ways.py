@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.inprocess import run_really
 from ws_middleware.aio import AsyncConnection
@@ -26,18 +27,22 @@ def _blocking(url: str, **settings: Any) -> Connection:
 
 
 def _asynchronous(url: str, **settings: Any) -> AsyncConnection:
-    async def run() -> AsyncConnection:
-        connection = await aconnect(url, **settings)
-        connection.abort()
-        await connection.wait_closed()
-        return connection
-
-    return run_really(run())
+    return run_really(_open(url, settings))
 
 
-both_ways = pytest.mark.parametrize(
-    "open_", [_blocking, _asynchronous], ids=["connect", "aconnect"]
-)
+def _on_uvloop(url: str, **settings: Any) -> AsyncConnection:
+    return run_really(_open(url, settings), uvloop.new_event_loop)
+
+
+async def _open(url: str, settings: Any) -> AsyncConnection:
+    connection = await aconnect(url, **settings)
+    connection.abort()
+    await connection.wait_closed()
+    return connection
+
+
+_WAYS: dict[str, Open] = {"connect": _blocking, "aconnect": _asynchronous, "uvloop": _on_uvloop}
+both_ways = pytest.mark.parametrize("open_", _WAYS.values(), ids=_WAYS)
 
 
 def read_all(open_: Open, url: str, **settings: Any) -> tuple[list[Data], int | None]:
@@ -50,4 +55,4 @@ def read_all(open_: Open, url: str, **settings: Any) -> tuple[list[Data], int | 
         async with aconnect(url, **settings) as connection:
             return [message async for message in connection], connection.close_code
 
-    return run_really(run())
+    return run_really(run(), uvloop.new_event_loop if open_ is _on_uvloop else None)

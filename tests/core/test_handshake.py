@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from tests.asgi.handshaking import parse_response
 from ws_middleware.core.extensions import accept_offers
 from ws_middleware.core.handshake import (
     RequestHead,
@@ -15,11 +16,14 @@ from ws_middleware.core.handshake import (
     check_request,
     check_response,
     choose_subprotocol,
+    encode_connect,
+    encode_refusal,
     encode_request,
     encode_response,
     is_attempt,
     offered_extensions,
     offered_subprotocols,
+    request_fields,
     upgrade_fields,
 )
 from ws_middleware.errors import HandshakeError
@@ -469,6 +473,33 @@ def test_request_of_a_client_is_what_a_server_accepts() -> None:
     assert check_request(RequestHead(method, target, version.removeprefix("HTTP/"), fields)) == KEY
 
 
+@pytest.mark.row(76, 77, 79, 80)
+def test_fields_of_a_request_say_what_is_offered() -> None:
+    usual = [
+        ("Host", "a:1"),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", KEY),
+        ("Sec-WebSocket-Version", "13"),
+    ]
+    assert request_fields("a:1", KEY) == usual
+    offer = PermessageDeflate(server_max_window_bits=15)
+    assert request_fields("a:1", KEY, ["x", "y"], [offer, DeflateFrame(max_window_bits=15)])[
+        5:
+    ] == [
+        ("Sec-WebSocket-Protocol", "x, y"),
+        (
+            "Sec-WebSocket-Extensions",
+            "permessage-deflate; client_max_window_bits=12, deflate-frame",
+        ),
+    ]
+
+
+@pytest.mark.row(71)
+def test_proxy_is_asked_for_a_host_and_a_port() -> None:
+    assert encode_connect("a:1", [("Host", "a:1")]) == b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"
+
+
 # --- what a client accepts ---
 
 
@@ -578,3 +609,39 @@ def test_client_refuses_an_extension_it_did_not_offer(response: str) -> None:
     error = _failure(_response({"Sec-WebSocket-Extensions": response}))
     assert error.status == 101
     assert error.reason
+
+
+# --- the refusal ---
+
+
+def test_refusal_is_a_whole_response() -> None:
+    response = parse_response(encode_refusal(HandshakeError(403, "not for you")))
+    assert response == (
+        403,
+        {
+            "content-type": "text/plain; charset=utf-8",
+            "content-length": "12",
+            "connection": "close",
+        },
+        b"not for you\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["Upgrade", "upgrade"])
+def test_refusal_that_asks_to_upgrade_names_it_in_connection(name: str) -> None:
+    error = HandshakeError(426, "upgrade", [(name, "websocket")])
+    assert parse_response(encode_refusal(error)).fields["connection"] == "close, Upgrade"
+
+
+def test_refusal_of_head_has_no_body() -> None:
+    response = parse_response(encode_refusal(HandshakeError(405, "no"), "HEAD"))
+    assert response.body == b""
+    assert response.fields["content-length"] == "3"
+
+
+def test_refusal_may_have_a_content_of_its_own_and_go_on() -> None:
+    error = HandshakeError(403, "no", [("Content-Type", "text/html"), ("Content-Length", "99")])
+    error.body = b"<p>no"
+    response = parse_response(encode_refusal(error, goes_on=True))
+    fields = {"content-type": "text/html", "content-length": "5"}
+    assert response == (403, fields, b"<p>no")

@@ -349,19 +349,19 @@ def test_stopped_receiver_ignores_everything() -> None:
     receiver.stop()
     assert receiver.is_stopped
     receiver.feed(frame(TEXT, "b"))
-    assert not receiver.has_input
+    assert not receiver.input
     assert receiver.next_event() is None
 
 
-def test_receiver_tells_whether_it_has_input() -> None:
+def test_receiver_tells_what_input_it_has() -> None:
     receiver = make_receiver()
-    seen = [receiver.has_input]
+    seen = [bool(receiver.input)]
     receiver.feed(frame(TEXT, "a") * 2)
-    seen.append(receiver.has_input)
+    seen.append(bool(receiver.input))
     receiver.next_event()
-    seen.append(receiver.has_input)
+    seen.append(bool(receiver.input))
     receiver.next_event()
-    seen.append(receiver.has_input)
+    seen.append(bool(receiver.input))
     assert seen == [False, True, True, False]
 
 

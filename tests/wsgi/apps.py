@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from tests.admission.doors import add_doors
 from ws_middleware import AsyncConnection, Connection, Handler, HandshakeError, WebSockets
 from ws_middleware.wsgi.hijack import Hijacker, Taken
 from ws_middleware.wsgi.types import Environ, StartResponse, WSGIApp
@@ -149,6 +150,7 @@ def block(connection: Connection) -> None:
 ws.add("/watched", serve_async, ping_interval=1.0)
 ws.add("/guarded", serve_async, hosts=["good.example"], origins=["https://good.example"])
 ws.add("/private", serve_async)
+add_doors(ws)
 ws.add("/plain", serve_async)  # a page of the app's, too
 
 

@@ -23,16 +23,6 @@ def server(
         yield served
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one server together, where several processes share the run."""
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        kind = callspec.params.get("server") if callspec else None
-        if isinstance(kind, Kind):
-            item.add_marker(pytest.mark.xdist_group(kind.name))
-
-
 @pytest.fixture
 def undisturbed(request: pytest.FixtureRequest, server: Served) -> Iterator[None]:
     """Check that a test leaves no descriptor, and nothing wrong in the log.

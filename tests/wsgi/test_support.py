@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.asgi.table import TABLE as ASGI
 from tests.wsgi.kinds import KINDS, SHAPES
-from tests.wsgi.support import COLUMNS, render
+from tests.wsgi.table import TABLE
 
+COLUMNS, render = TABLE.columns, TABLE.render
 ALL = {(kind.name, column): True for kind in KINDS for column in COLUMNS}
 
 PROJECT = """
@@ -19,6 +21,7 @@ markers = ["support(*columns): columns", "row(*numbers): rows", "fault(*numbers)
 """
 SUITE = """
 import pytest
+from tests.asgi.table import TABLE as ASGI
 from tests.wsgi.kinds import KINDS
 
 @pytest.mark.support("early")
@@ -61,11 +64,13 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     folder.mkdir(parents=True)
     (folder / "test_it.py").write_text(SUITE)
     (pytester.path / "docs" / "reference").mkdir(parents=True)
+    page = pytester.path / ASGI.document
+    page.write_text(ASGI.render({}))  # of which nothing is tested here
     return pytester
 
 
 def run(suite: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return suite.runpytest("-p", "tests.wsgi.support", *arguments)
+    return suite.runpytest("-p", "tests.support", *arguments)
 
 
 def page_of(suite: pytest.Pytester) -> Path:

@@ -24,6 +24,10 @@ from ws_middleware.request import Request
 __all__ = ["EventTransport"]
 
 
+#: Applications may send all codes from here to 4999 (RFC 6455 §7.4.2).
+_FIRST_OWN_CODE = 3000
+
+
 class _EventDriver(StreamDriver):
     """Drive an endpoint that is given events."""
 
@@ -145,9 +149,14 @@ class EventTransport(asyncio.Transport):
         return bool(self._outbox)
 
     async def _close(self, event: Event) -> None:
-        # granian sends no close while somebody receives.
-        await self._stop_reading()
-        await self._send(event)
+        await self._stop_reading()  # granian sends no close while somebody receives
+        try:
+            await self._send(event)
+        except Exception:
+            if event["code"] == CloseCode.NORMAL or event["code"] >= _FIRST_OWN_CODE:
+                raise
+            # daphne takes no other code below: 4011 stands for 1011.
+            await self._send({**event, "code": event["code"] + _FIRST_OWN_CODE})
         self._reader = self._loop.create_task(self._read())
 
     def _on_sent(self, size: int) -> None:

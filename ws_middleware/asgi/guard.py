@@ -19,15 +19,15 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.server import ServerState
 
-from ws_middleware.asgi.head import HeadReader, parse_head
-from ws_middleware.asgi.lingering import LingeringClose, encode_refusal
+from ws_middleware.asgi.lingering import LingeringClose
 from ws_middleware.asgi.uvicorn import WebSocketProtocol
-from ws_middleware.core.handshake import RequestHead, is_attempt
+from ws_middleware.core.handshake import RequestHead, encode_refusal, is_attempt
 from ws_middleware.core.headers import field_values
 from ws_middleware.driver import BLOCK
 from ws_middleware.errors import HandshakeError
 from ws_middleware.logs import format_address, handshake_refused
 from ws_middleware.options import Options
+from ws_middleware.request_reader import HeadReader, parse_head
 
 __all__ = ["HTTPGuard"]
 
@@ -53,6 +53,7 @@ class HTTPGuard(asyncio.Protocol):
         self._options = options
         self._loop = _loop or asyncio.get_running_loop()
         self._tls: ssl.SSLContext | None = getattr(config, "tls", None)
+        self.ws_protocol_class: Callable[..., WebSocketProtocol] = WebSocketProtocol
         self._handshake: asyncio.Task[None] | None = None
         self._deadline = (
             None if options.open_timeout is None else self._loop.time() + options.open_timeout
@@ -73,7 +74,7 @@ class HTTPGuard(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is not one by class
         self._address = transport.get_extra_info("peername")  # not to be had behind the end
         self._server_state.connections.add(self)  # type: ignore[arg-type]
-        if self._tls is not None:
+        if self._tls is not None and transport.get_extra_info("sslcontext") is None:
             self._busy = True
             self._handshake = self._loop.create_task(self._start_tls(self._tls))
         elif self._deadline is not None:
@@ -185,7 +186,7 @@ class HTTPGuard(asyncio.Protocol):
 
     def _upgrade(self, head: RequestHead, leftover: bytes) -> None:
         self._detach()
-        protocol = WebSocketProtocol(self._config, self._server_state, self._app_state)
+        protocol = self.ws_protocol_class(self._config, self._server_state, self._app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
         protocol.begin(head, leftover, deadline=self._deadline)

@@ -9,26 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ws_middleware.core.handshake import encode_response, refusal_fields
 from ws_middleware.driver import end_stream
-from ws_middleware.errors import HandshakeError
 
-__all__ = ["LingeringClose", "encode_refusal"]
-
-
-def encode_refusal(error: HandshakeError, method: str = "GET") -> bytes:
-    """Write the complete response that refuses a request (RFC 9112 §9.6).
-
-    >>> encode_refusal(HandshakeError(404, "no")).splitlines()[0]
-    b'HTTP/1.1 404 Not Found'
-    """
-    named = {name.lower(): value for name, value in error.headers}
-    # "a server MUST … send an Upgrade header field in a 426" and name it in Connection
-    # (RFC 9110 §15.5.22, §7.8).
-    connection = "close, Upgrade" if "upgrade" in named else "close"
-    fields = [*refusal_fields(error), ("Connection", connection)]
-    # "The server MUST NOT send content in the response" to HEAD (RFC 9110 §9.3.2).
-    return encode_response(error.status, fields, b"" if method == "HEAD" else error.body)
+__all__ = ["LingeringClose"]
 
 
 class LingeringClose(asyncio.Protocol):

@@ -82,7 +82,7 @@ class ASGIMiddleware:
     async def _decide(self, handshake: WebSocketProtocol, route: Route | None) -> None:
         """Answer a handshake for which somebody has to be asked."""
         try:
-            decision = await decide(self.router, handshake.request, route, ask_on_loop)
+            decision = await self._decide_in_time(handshake.request, route)
         except HandshakeError as error:
             handshake.refuse(error)
         except BaseException:
@@ -111,7 +111,8 @@ class ASGIMiddleware:
         if (await receive())["type"] != "websocket.connect":
             return  # the peer left before anybody answered
         try:
-            route, upgrade = await self._decide_in_time(request)
+            route = find_route(self.router, request)
+            route, upgrade = await self._decide_in_time(request, route, foreign=True)
         except HandshakeError as error:
             await refuse(request, scope, send, error)
             return
@@ -124,15 +125,19 @@ class ASGIMiddleware:
         finally:
             upgrade.ended()
 
-    async def _decide_in_time(self, request: Request) -> tuple[Route, Upgrade]:
-        """Decide about a handshake that the server speaks; 503 where that takes too long."""
-        route = find_route(self.router, request)
-        limit = self.router.options.open_timeout
+    async def _decide_in_time(
+        self, request: Request, route: Route | None, *, foreign: bool = False
+    ) -> tuple[Route, Upgrade]:
+        """Decide where somebody is asked; 503 where that takes too long."""
+        options = self.router.options if route is None else route.options
+        limit = options.open_timeout
         try:
             async with asyncio.timeout(limit):
-                return await decide(self.router, request, route, ask_on_loop, foreign=True)
+                return await decide(self.router, request, route, ask_on_loop, foreign=foreign)
         except TimeoutError:
-            raise HandshakeError(503, f"nobody said within open_timeout={limit} s") from None
+            raise HandshakeError(
+                503, f"nobody said who may connect within open_timeout={limit} s"
+            ) from None
 
     async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(scope)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.types import Event
+from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode, truncate_reason
 from ws_middleware.core.handshake import offered_subprotocols
+from ws_middleware.driver import StreamDriver
 from ws_middleware.errors import ConnectionClosed, HandshakeError
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ class Session:
     def __init__(self, handshake: WebSocketProtocol) -> None:
         self._handshake = handshake
         self._connection: AsyncConnection | None = None
+        self._driver: StreamDriver | None = None
+        self._arrival: asyncio.Future[None] | None = None  # what the application waits for
+        self._detached = False
         self._connected = False
         self._disconnect: Event | None = None
         self._denial: Event | None = None
@@ -53,7 +58,12 @@ class Session:
         if connection is None:
             self._disconnect = _disconnected(CloseCode.ABNORMAL, "")
             return self._disconnect
+        if not connection.endpoint.messages_waiting:
+            await self._wait_for_arrival(connection)
         try:
+            if self._detached:
+                await connection.wait_closed()
+                raise connection.endpoint.closed
             data = await connection.recv()
         except ConnectionClosed as closed:
             self._disconnect = _disconnected(closed.code, closed.reason)
@@ -62,11 +72,31 @@ class Session:
             return {"type": "websocket.receive", "text": data}
         return {"type": "websocket.receive", "bytes": data}
 
+    async def _wait_for_arrival(self, connection: AsyncConnection) -> None:
+        """Wait until there is something to receive, or until `detach`; nothing is taken."""
+        if self._driver is None or self._detached or connection.state is not State.OPEN:
+            return
+        self._arrival = self._driver.expect_input()
+        if self._arrival is not None:
+            await self._arrival
+
+    def detach(self) -> None:
+        """Give no more messages to the application: they go past it from now on."""
+        self._detached = True
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
     async def send(self, event: Event) -> None:
         """Carry out an event of the application."""
         kind = event["type"]
-        if self._connection is not None:
-            await self._send_open(self._connection, kind, event)
+        if self._connection is not None and kind == "websocket.send":  # the most frequent case
+            text = event.get("text")
+            try:
+                await self._connection.send(event["bytes"] if text is None else text)
+            except ConnectionClosed as closed:
+                raise ClientDisconnected(str(closed)) from None
+        elif self._connection is not None:
+            self._send_open(self._connection, kind, event)
         elif self._denial is not None:
             self._continue_denial(kind, event)
         elif self._handshake.is_decided:
@@ -80,14 +110,8 @@ class Session:
         else:
             raise _out_of_order(kind, "before websocket.accept")
 
-    async def _send_open(self, connection: AsyncConnection, kind: str, event: Event) -> None:
-        if kind == "websocket.send":
-            text = event.get("text")
-            try:
-                await connection.send(event["bytes"] if text is None else text)
-            except ConnectionClosed as closed:
-                raise ClientDisconnected(str(closed)) from None
-        elif kind == "websocket.close":
+    def _send_open(self, connection: AsyncConnection, kind: str, event: Event) -> None:
+        if kind == "websocket.close":
             code, reason = event.get("code", CloseCode.NORMAL), event.get("reason") or ""
             connection.start_closing(code, truncate_reason(reason))
         else:
@@ -99,7 +123,7 @@ class Session:
         offered = offered_subprotocols(handshake.request.head.fields)
         if subprotocol is not None and subprotocol not in offered:
             raise ValueError(f"the client did not offer the subprotocol {subprotocol!r}")
-        self._connection = handshake.accept_for_app(subprotocol, _text_fields(event))
+        self._driver, self._connection = handshake.accept_for_app(subprotocol, _text_fields(event))
 
     def _continue_denial(self, kind: str, event: Event) -> None:
         assert self._denial is not None

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from http import HTTPStatus
 from typing import Any, Self, cast
 from urllib.parse import unquote
 
@@ -19,9 +21,8 @@ from uvicorn.server import ServerState
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.handover import Handover, look_behind
-from ws_middleware.asgi.head import parse_head
-from ws_middleware.asgi.lingering import LingeringClose, encode_refusal
-from ws_middleware.asgi.session import Session
+from ws_middleware.asgi.lingering import LingeringClose
+from ws_middleware.asgi.session import ClientDisconnected, Session
 from ws_middleware.asgi.types import Scope
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import accept_offers
@@ -29,16 +30,19 @@ from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.handshake import (
     RequestHead,
     check_request,
+    encode_refusal,
     encode_response,
     offered_extensions,
     offered_subprotocols,
     upgrade_fields,
 )
+from ws_middleware.core.headers import field_values
 from ws_middleware.driver import BLOCK, StreamDriver
-from ws_middleware.errors import HandshakeError
+from ws_middleware.errors import ConnectionClosed, HandshakeError
 from ws_middleware.logs import connection_finished, handshake_refused
 from ws_middleware.options import Options
 from ws_middleware.request import Request
+from ws_middleware.request_reader import parse_head
 from ws_middleware.upgrade import Upgrade
 
 __all__ = ["EXTENSION", "WebSocketProtocol"]
@@ -47,6 +51,9 @@ __all__ = ["EXTENSION", "WebSocketProtocol"]
 EXTENSION = "ws_middleware"
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
+
+#: How many challenges one TCP connection gets before it is closed: browsers may loop.
+MAX_ATTEMPTS = 5
 
 _STOPPING = "the server is shutting down"
 
@@ -65,7 +72,10 @@ class WebSocketProtocol(asyncio.Protocol):
         "_loop",
         "_opened_at",
         "_options",
+        "_prepared",
+        "_refusals",
         "_server_state",
+        "_session",
         "_stopping",
         "_task",
         "_timer",
@@ -83,6 +93,8 @@ class WebSocketProtocol(asyncio.Protocol):
         server_state: ServerState,
         app_state: dict[str, Any] | None = None,  # uvicorn's keyword arguments
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        refusals: int = 0,
     ) -> None:
         if not config.loaded:
             config.load()
@@ -91,6 +103,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._app_state = app_state or {}
         self._loop = _loop or asyncio.get_running_loop()
         self._options = _options_of(config)
+        self._refusals = refusals  # of earlier handshakes on this TCP connection
         self._begun = False
         self._stopping = False
         self._early = b""  # what the client sends before it was answered
@@ -101,6 +114,9 @@ class WebSocketProtocol(asyncio.Protocol):
         self._connection: AsyncConnection | None = None
         self._upgrade: Upgrade | None = None
         self._opened_at = 0.0
+        self._session: Session | None = None
+        #: What `direct` has given before the handshake was accepted.
+        self._prepared: tuple[StreamDriver, AsyncConnection] | None = None
 
     def __deepcopy__(self, memo: object) -> Self:
         """Stay the same connection in a copied scope."""
@@ -145,6 +161,9 @@ class WebSocketProtocol(asyncio.Protocol):
             self._decided.set_result(None)
         if self._upgrade is not None:
             self._upgrade.ended()
+        if self._connection is None and self._prepared is not None:
+            driver, self._prepared = self._prepared[0], None
+            driver.connection_lost(exc)
         if self._connection is not None:
             connection_finished(
                 self._connection,
@@ -257,18 +276,25 @@ class WebSocketProtocol(asyncio.Protocol):
         }
 
     async def _run_app(self) -> None:
-        session = Session(self)
+        session = self._session = Session(self)
         try:
             scope = cast(Scope, self.request.scope)
             await self._config.loaded_app(scope, session.receive, session.send)
         except Exception as error:
-            logger.exception("the application failed for %a", self.request.path)
+            if not self._is_end(error):
+                logger.exception("the application failed for %a", self.request.path)
             session.finish(error)
         except BaseException as error:
             session.finish(error)
             raise
         else:
             session.finish(None)
+
+    def _is_end(self, error: Exception) -> bool:
+        """Tell whether an exception only says that the peer left while the app was at work."""
+        connection = self._connection
+        ended = connection is not None and connection.state is not State.OPEN
+        return ended and isinstance(error, (ClientDisconnected, ConnectionClosed))
 
     def _on_open_timeout(self) -> None:
         limit = self._options.open_timeout
@@ -301,17 +327,20 @@ class WebSocketProtocol(asyncio.Protocol):
         self, upgrade: Upgrade, options: Options, *, observe_control: bool = False
     ) -> AsyncConnection:
         """Send the 101 and give the open connection."""
-        return self._open(upgrade, upgrade.fields, options, observe_control)
+        return self._open(upgrade, upgrade.fields, options, observe_control)[1]
 
     def accept_for_app(
         self, subprotocol: str | None, fields: Iterable[tuple[str, str]]
-    ) -> AsyncConnection:
+    ) -> tuple[StreamDriver, AsyncConnection]:
         """Accept with what an application says in its `websocket.accept`."""
+        upgrade = self._upgrade_for_app(subprotocol)
+        return self._open(upgrade, [*upgrade.fields, *fields], self._options, False)
+
+    def _upgrade_for_app(self, subprotocol: str | None) -> Upgrade:
         head = self.request.head
         agreements = accept_offers(offered_extensions(head.fields), self._options.extensions)
-        ours = upgrade_fields(check_request(head), subprotocol, agreements)
-        upgrade = Upgrade(subprotocol, agreements, ours)
-        return self._open(upgrade, [*ours, *fields], self._options, False)
+        fields = upgrade_fields(check_request(head), subprotocol, agreements)
+        return Upgrade(subprotocol, agreements, fields)
 
     def _open(
         self,
@@ -319,10 +348,27 @@ class WebSocketProtocol(asyncio.Protocol):
         fields: Iterable[tuple[str, str]],
         options: Options,
         observe_control: bool,
-    ) -> AsyncConnection:
+    ) -> tuple[StreamDriver, AsyncConnection]:
         if self.is_decided:
             raise HandshakeError(500, "the handshake is over: the peer is gone")
         response = encode_response(101, [*self._default_fields(), *fields])
+        driver, connection = self._prepared or self._prepare(upgrade, options, observe_control)
+        connection.subprotocol = upgrade.subprotocol
+        self._connection = connection
+        self._upgrade = upgrade
+        self._opened_at = self._loop.time()
+        self._decide()
+        self.transport.write(response)
+        early, self._early = self._early, b""
+        driver.start(early)
+        if self._prepared is not None:
+            driver.resume_writing()
+        upgrade.opened(connection, self._loop.call_soon_threadsafe)
+        return driver, connection
+
+    def _prepare(
+        self, upgrade: Upgrade, options: Options, observe_control: bool
+    ) -> tuple[StreamDriver, AsyncConnection]:
         endpoint = Endpoint(
             "server",
             options,
@@ -331,24 +377,53 @@ class WebSocketProtocol(asyncio.Protocol):
             observe_control=observe_control,
         )
         driver = StreamDriver(endpoint, self.transport, options, self.connection_lost)
-        self._connection = AsyncConnection(
+        return driver, AsyncConnection(
             driver, self.request, upgrade.subprotocol, upgrade.agreements
         )
-        self._upgrade = upgrade
-        self._opened_at = self._loop.time()
-        self._decide()
-        self.transport.write(response)
-        early, self._early = self._early, b""
-        driver.start(early)
-        upgrade.opened(self._connection, self._loop.call_soon_threadsafe)
-        return self._connection
+
+    def direct(self) -> AsyncConnection:
+        """Give the connection past the application's events; see `ws_middleware.direct`."""
+        if self._session is not None:
+            self._session.detach()
+        if self._connection is not None:
+            return self._connection
+        if self._prepared is None:
+            self._prepared = self._prepare(self._upgrade_for_app(None), self._options, False)
+            self._prepared[0].pause_writing()  # until the handshake is accepted
+        return self._prepared[1]
 
     def refuse(self, error: HandshakeError) -> None:
         """Answer with the HTTP response that refuses the handshake."""
         if self.is_decided:
             return
         handshake_refused(self.request.remote_address, self.request.target, error)
-        self._send_last(encode_refusal(error, self.request.method))
+        if self._may_try_again(error):
+            self._await_next_request(encode_refusal(error, goes_on=True))
+        else:
+            self._send_last(encode_refusal(error, self.request.method))
+
+    def _may_try_again(self, error: HandshakeError) -> bool:
+        """Tell whether the peer may answer a challenge on the same TCP connection."""
+        if error.status != HTTPStatus.UNAUTHORIZED or self._stopping:
+            return False
+        tokens = ",".join(field_values(self.request.head.fields, "connection")).lower().split(",")
+        return self._refusals + 1 < MAX_ATTEMPTS and "close" not in map(str.strip, tokens)
+
+    def _await_next_request(self, response: bytes) -> None:
+        """Answer, and give the transport back to uvicorn's HTTP protocol."""
+        self._decide()
+        self._server_state.connections.discard(self)
+        self.transport.write(response)
+        make: Callable[..., Any] = self._config.http_protocol_class
+        http = make(config=self._config, server_state=self._server_state, app_state=self._app_state)
+        # Some browsers answer for ever: whoever comes next knows how often that was.
+        http.ws_protocol_class = functools.partial(type(self), refusals=self._refusals + 1)
+        self.transport.set_protocol(http)
+        http.connection_made(self.transport)
+        self.transport.resume_reading()
+        early, self._early = self._early, b""
+        if early:
+            http.data_received(early)
 
     def deny(
         self, status: int, fields: Iterable[tuple[str, str]], body: bytes, *, more: bool
@@ -399,6 +474,7 @@ def _options_of(config: Config) -> Options:
         return own
     options = Options(
         max_message_size=config.ws_max_size,
+        max_fragments=max(65_536, config.ws_max_size // 64),  # uvicorn itself has no limit
         ping_interval=config.ws_ping_interval or None,
         ping_timeout=config.ws_ping_timeout or None,
         origins="*",  # a policy is the application's here

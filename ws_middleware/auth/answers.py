@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote as percent_encode
 
 from ws_middleware.auth.schemes import Challenge, format_challenge, has_controls, quote
+from ws_middleware.core.headers import safe_text
 
 __all__ = [
     "ALGORITHMS",
@@ -21,6 +22,7 @@ __all__ = [
     "digest_credentials",
     "digest_response",
     "digest_secret",
+    "hash_name",
     "hash_text",
     "normalize",
 ]
@@ -52,16 +54,23 @@ def basic_credentials(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(pair).decode("ascii")
 
 
+def hash_name(algorithm: str) -> str:
+    """Give the name of an algorithm's hash function, which its -sess variant shares."""
+    name = algorithm.upper().removesuffix("-SESS")
+    if name not in ALGORITHMS:
+        raise ValueError(f"{safe_text(algorithm)} is not an algorithm of Digest (RFC 7616 §6.1)")
+    return name
+
+
 def hash_text(algorithm: str, *parts: str) -> str:
     """Hash the parts joined by colons; `algorithm` is one of RFC 7616 §6.1, -sess or not.
 
     >>> hash_text("MD5", "Mufasa", "http-auth@example.org", "Circle of Life")
     '3d78807defe7de2157e2b0b6573a855f'
     """
-    hash_function = ALGORITHMS.get(algorithm.upper().removesuffix("-SESS"))
-    if hash_function is None:
-        raise ValueError(f"{algorithm!r} is not an algorithm of Digest (RFC 7616 §6.1)")
-    digest: str = hash_function(":".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+    digest: str = ALGORITHMS[hash_name(algorithm)](
+        ":".join(parts).encode("utf-8", "surrogateescape")
+    ).hexdigest()
     return digest
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ws_middleware.core.headers import Fields
 
-__all__ = ["Admitted"]
+__all__ = ["Admitted", "on_terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +23,10 @@ class Admitted:
     expires_at: float | None = None
     headers: Fields = ()
     ambient: bool = False
+
+
+def on_terms(identity: Any, **terms: Any) -> Admitted:
+    """Put terms beside an identity, which may have some already."""
+    if isinstance(identity, Admitted):
+        return replace(identity, **terms)
+    return Admitted(identity, **terms)

@@ -1,31 +1,45 @@
 """The grammar of challenges and credentials (RFC 9110 §11).
 
-Linear in the length of the value; `ValueError` for what the grammar does not allow. Values are
-text: UTF-8 on the wire, and octets that are not UTF-8 survive as surrogates.
+Linear in the length of the value, as no expression backtracks; `ValueError` for what the grammar
+does not allow. Values are text: UTF-8 on the wire, what is not UTF-8 survives as surrogates.
 """
 
 from __future__ import annotations
 
-import string
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from ws_middleware.core.headers import Scanner, is_token, safe_text
+from ws_middleware.core.headers import is_token, safe_text
 
 __all__ = [
     "Challenge",
     "Credentials",
     "format_challenge",
+    "format_parameters",
     "has_controls",
     "parse_challenges",
     "parse_credentials",
     "quote",
 ]
 
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_SPACE = r"[ \t]*+"
+_SCHEME = re.compile(f"({_TOKEN}){_SPACE}")
 #: token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"=" (§11.2)
-_TOKEN68 = frozenset(string.ascii_letters + string.digits + "-._~+/")
-#: "\x7f" and what is below the space: CTL (RFC 5234 §B.1).
+_TOKEN68 = re.compile(rf"([A-Za-z0-9\-._~+/]++=*+){_SPACE}(?=,|\Z)")
+#: Commas, also without anything between them: empty elements are ignored (§5.6.1).
+_COMMAS = rf"(?:,{_SPACE})*+"
+_EMPTY = re.compile(_COMMAS)
+#: auth-param = token BWS "=" BWS ( token / quoted-string ) (§11.2)
+_PARAMETER = re.compile(
+    rf"{_COMMAS}({_TOKEN}){_SPACE}={_SPACE}"
+    rf'(?:({_TOKEN})|"([^"\\]*+(?:\\.[^"\\]*+)*+)"){_SPACE}',
+    re.DOTALL,
+)
+#: CTL (RFC 5234 §B.1).
 _CONTROLS = frozenset(map(chr, [*range(0x20), 0x7F]))
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 class Challenge(NamedTuple):
@@ -49,16 +63,17 @@ def parse_challenges(values: Iterable[str]) -> list[Challenge]:
     >>> [one.scheme for one in parse_challenges(['Digest realm="a, b", qop=auth, Basic realm=c'])]
     ['digest', 'basic']
     """
-    return [challenge for value in values for challenge in _parse_list(Scanner(value))]
+    return [challenge for value in values for challenge in _parse_list(value.strip(" \t"))]
 
 
-def _parse_list(scanner: Scanner) -> Iterator[Challenge]:
-    while not scanner.at_end():
-        if scanner.accept(","):
-            continue
-        yield _parse_one(scanner)
-        if not scanner.at_end():
-            scanner.expect(",")
+def _parse_list(text: str) -> Iterator[Challenge]:
+    position = _skip_commas(text, 0)
+    while position < len(text):
+        challenge, position = _parse_one(text, position)
+        yield challenge
+        if position < len(text) and text[position] != ",":
+            raise ValueError(f"the list is not understood at {safe_text(text[position:])}")
+        position = _skip_commas(text, position)
 
 
 def parse_credentials(value: str) -> Credentials:
@@ -67,56 +82,50 @@ def parse_credentials(value: str) -> Credentials:
     >>> parse_credentials("Basic dXNlcjpwYXNz").token68
     'dXNlcjpwYXNz'
     """
-    scanner = Scanner(value)
-    credentials = _parse_one(scanner)
-    if not scanner.at_end():
-        raise ValueError("there is something behind the credentials")
+    text = value.strip(" \t")
+    credentials, end = _parse_one(text, 0)
+    if end < len(text):
+        raise ValueError(f"the credentials are not understood at {safe_text(text[end:])}")
     return credentials
 
 
-def _parse_one(scanner: Scanner) -> Challenge:
-    scheme = scanner.token().lower()
-    token68 = _parse_token68(scanner)
-    if token68 is not None:
-        return Challenge(scheme, {}, token68)
+def _parse_one(text: str, position: int) -> tuple[Challenge, int]:
+    """Read the challenge that begins at a position; gives where it ends, too."""
+    scheme = _SCHEME.match(text, position)
+    if not scheme:
+        raise ValueError(f"there is no scheme at {safe_text(text[position:])}")
+    name, position = scheme[1].lower(), scheme.end()
+    if token68 := _TOKEN68.match(text, position):
+        return Challenge(name, {}, token68[1]), token68.end()
+    parameters, end = _parse_parameters(text, position)
+    return Challenge(name, parameters), end
+
+
+def _parse_parameters(text: str, position: int) -> tuple[dict[str, str], int]:
+    """Read parameters as far as they go: behind a comma another challenge may begin."""
     parameters: dict[str, str] = {}
-    while (parameter := _parse_parameter(scanner)) is not None:
-        name, value = parameter
+    while found := _PARAMETER.match(text, position):
+        name = found[1].lower()
         # "each parameter name MUST only occur once per challenge" (§11.2)
         if name in parameters:
             raise ValueError(f"the parameter {name} is there more than once")
-        parameters[name] = value
-        if not scanner.starts_with(","):
+        parameters[name] = _unquote(found[3]) if found[2] is None else found[2]
+        position = found.end()
+        if not text.startswith(",", position):
             break
-    return Challenge(scheme, parameters)
+    return parameters, position
 
 
-def _parse_token68(scanner: Scanner) -> str | None:
-    start = scanner.position
-    text = scanner.run(_TOKEN68)
-    padding = scanner.run("=")
-    scanner.skip_space()
-    if text and (scanner.at_end() or scanner.starts_with(",")):
-        return text + padding
-    scanner.position = start
-    return None
+def _skip_commas(text: str, position: int) -> int:
+    commas = _EMPTY.match(text, position)
+    return commas.end() if commas else position
 
 
-def _parse_parameter(scanner: Scanner) -> tuple[str, str] | None:
-    """Take one parameter and the commas before it; None where another challenge begins."""
-    start = scanner.position
-    while scanner.accept(","):
-        pass
-    if not scanner.at_end():
-        name = scanner.token().lower()
-        if scanner.accept("="):
-            return name, _decode(scanner.value())
-    scanner.position = start
-    return None
-
-
-def _decode(value: str) -> str:
-    text = value.encode("latin-1").decode("utf-8", "surrogateescape")
+def _unquote(quoted: str) -> str:
+    text = _ESCAPE.sub(r"\1", quoted) if "\\" in quoted else quoted
+    if text.isascii() and text.isprintable():
+        return text
+    text = text.encode("latin-1").decode("utf-8", "surrogateescape")
     if has_controls(text):
         raise ValueError(f"there is a control character in {safe_text(text)}")
     return text
@@ -145,9 +154,16 @@ def format_challenge(scheme: str, parameters: Mapping[str, str]) -> str:
     >>> format_challenge("Basic", {"realm": quote("a b"), "charset": quote("UTF-8")})
     'Basic realm="a b", charset="UTF-8"'
     """
-    for name in (scheme, *parameters):
+    if not is_token(scheme):
+        raise ValueError(f"{safe_text(scheme)} is not a token")
+    return f"{scheme} {format_parameters(parameters)}"
+
+
+def format_parameters(parameters: Mapping[str, str]) -> str:
+    """Write parameters alone, as `Authentication-Info` has them (RFC 9110 §11.6.3)."""
+    for name, value in parameters.items():
         if not is_token(name):
             raise ValueError(f"{safe_text(name)} is not a token")
-    if any(map(has_controls, parameters.values())):
-        raise ValueError(f"there is a control character in the parameters of {scheme}")
-    return f"{scheme} " + ", ".join(f"{name}={value}" for name, value in parameters.items())
+        if has_controls(value):
+            raise ValueError(f"there is a control character in {name}")
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())

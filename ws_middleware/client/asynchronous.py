@@ -167,7 +167,8 @@ class _TransportWire:
                 await puller.waiter
             finally:
                 puller.waiter = None
-            self._stream.pause_reading()
+            if not self._stream.is_closing():
+                self._stream.pause_reading()
         if puller.error is not None and not puller.data:
             raise puller.error
         data, puller.data = puller.data, b""

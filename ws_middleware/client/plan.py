@@ -15,6 +15,7 @@ from typing import Literal, TypedDict
 
 from ws_middleware.client.credentials import Credentials, Password
 from ws_middleware.client.proxies import Proxy, find_proxy, parse_proxy
+from ws_middleware.client.watching import NOBODY, Watcher
 from ws_middleware.core.extensions import Extension
 from ws_middleware.core.handshake import encode_request
 from ws_middleware.core.headers import Fields, field_values, is_token, safe_text
@@ -60,6 +61,7 @@ class ClientSettings(OptionSettings, total=False):
     - `unix`: the path of a Unix socket to connect to, whatever the URL's host is.
     - `max_redirects`: how many redirects are followed.
     - `observe_control`: give pings and pongs to `recv_item` too.
+    - `watcher`: a `Watcher`, which sees all that is sent and received.
     """
 
     headers: Mapping[str, str] | Iterable[tuple[str, str]]
@@ -73,6 +75,7 @@ class ClientSettings(OptionSettings, total=False):
     unix: str | None
     max_redirects: int
     observe_control: bool
+    watcher: Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Plan:
     unix: str | None = None
     max_redirects: int = 5
     observe_control: bool = False
+    watcher: Watcher = NOBODY
 
     def tls(self) -> ssl.SSLContext:
         """Give the context for TLS."""
@@ -146,6 +150,7 @@ def make_plan(url: str, settings: ClientSettings) -> Plan:
         unix=settings.get("unix"),
         max_redirects=settings.get("max_redirects", 5),
         observe_control=settings.get("observe_control", False),
+        watcher=settings.get("watcher", NOBODY),
     )
 
 

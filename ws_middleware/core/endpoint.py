@@ -91,7 +91,6 @@ class Endpoint:
         "_options",
         "_pings",
         "_plan",
-        "_queue",
         "_received_at",
         "_receiver",
         "_role",
@@ -108,6 +107,7 @@ class Endpoint:
         "messages_received",
         "messages_sent",
         "output",
+        "queue",
         "wants_abort",
         "wants_half_close",
         "write_blocked",
@@ -130,11 +130,12 @@ class Endpoint:
         #: What `data_to_send` will give, in pieces; empty while there is nothing to write.
         self.output: list[bytes] = self._sender.output
         self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, now)
-        self._queue: list[Data | Ping | Pong] = []  # short, and a deque takes 700 bytes
+        #: What `next_message` has at hand, which takes from it. Short, and a deque takes 700 bytes.
+        self.queue: list[Data | Ping | Pong] = []
         self._observe_control = observe_control
         self._streaming = self._skipping = False  # the message under way is being taken in pieces
         self._answering = False  # the application has a message and has not asked on
-        self._pings: list[tuple[bytes, float]] = []  # unanswered: payload and time
+        self._pings: Sequence[tuple[bytes, float]] = ()  # unanswered: payload and time
         self._received_at = now  # the last bytes came
 
         self._close_sent: Close | None = None
@@ -150,7 +151,7 @@ class Endpoint:
         #: The driver sets this while the peer takes nothing of what was written.
         self.write_blocked: bool = False
         #: Pings of the application that were answered: payload and latency in seconds.
-        self.acknowledged: list[tuple[bytes, float]] = []
+        self.acknowledged: Sequence[tuple[bytes, float]] = ()
         #: How long the last answered ping took, in seconds.
         self.latency: float | None = None
         #: The driver shuts down its writing half behind what it wrote.
@@ -207,17 +208,12 @@ class Endpoint:
     @property
     def messages_waiting(self) -> int:
         """Count what `next_message` has at hand."""
-        return len(self._queue)
+        return len(self.queue)
 
     @property
     def is_full(self) -> bool:
         """Tell whether so many messages wait that the driver should stop reading."""
-        return self._we_began is None and len(self._queue) >= self._options.max_queue
-
-    @property
-    def has_backlog(self) -> bool:
-        """Tell whether `next_message` may give something without further bytes."""
-        return bool(self._queue) or self._receiver.has_input
+        return self._we_began is None and len(self.queue) >= self._options.max_queue
 
     # --- receiving ---
 
@@ -227,13 +223,15 @@ class Endpoint:
             self._on_eof()
             return
         self.bytes_received += len(data)
-        self._received_at = now
-        self._keepalive.heard(now)
+        self._received_at = self._keepalive.heard_at = now
         receiver = self._receiver
-        receiver.feed(data)
-        if not self._queue and (messages := receiver.take_messages(self._options.max_queue)):
-            self._deliver(messages)
-        if receiver.has_input:
+        try:
+            receiver.feed(data)
+            if not self.queue:
+                self._deliver(receiver.take_messages(self._options.max_queue))
+        except MemoryError:
+            self._run_out_of_memory()
+        if receiver.input:
             self._process()
 
     def next_message(self) -> Item | None:
@@ -242,10 +240,10 @@ class Endpoint:
         Asking for the next one also says that the earlier ones are answered, as far as they
         will be: a close frame that waited for that is sent now.
         """
-        while self._queue:
+        while self.queue:
             self._answering = True
-            item = self._queue.pop(0)
-            if self._receiver.has_input:
+            item = self.queue.pop(0)
+            if self._receiver.input:
                 self._process()  # what there was no room for
             if self._streaming and isinstance(item, (str, bytes)):
                 self._streaming = self._skipping = False  # the rest of one that was given up
@@ -287,12 +285,11 @@ class Endpoint:
     def _process(self) -> None:
         """Handle what was fed, until it is used up or the queue is full."""
         try:
-            while (room := self._options.max_queue - len(self._queue)) > 0:
+            while (room := self._options.max_queue - len(self.queue)) > 0:
                 if messages := self._receiver.take_messages(room):
                     self._deliver(messages)
                     continue
-                event = self._receiver.next_event()
-                if event is None:
+                if (event := self._receiver.next_event()) is None:
                     return
                 if isinstance(event, Frame):
                     self._on_control(event)
@@ -300,11 +297,18 @@ class Endpoint:
                     self._deliver([event])
         except ProtocolError as error:
             self._fail(error)
+        except MemoryError:
+            self._run_out_of_memory()
+
+    def _run_out_of_memory(self) -> None:
+        """Give up this connection, so that the others live."""
+        self._receiver.stop()
+        self.abort("there was no memory for what the peer sent")
 
     def _deliver(self, messages: Sequence[Data]) -> None:
         if not self._we_began:  # also what came before the end of the peer's stream
             self.messages_received += len(messages)
-            self._queue += messages
+            self.queue += messages
 
     def _on_control(self, frame: Frame) -> None:
         if frame.opcode == Opcode.CLOSE:
@@ -314,22 +318,22 @@ class Endpoint:
             # unless it already received a Close frame" (§5.5.2)
             if self._close_sent is None:
                 self._sender.pong(frame.payload)
-            self._observe(Ping(frame.payload))
+            self._observe(Ping, frame.payload)
         else:
             self._acknowledge(frame.payload)
-            self._observe(Pong(frame.payload))
+            self._observe(Pong, frame.payload)
 
-    def _observe(self, item: Ping | Pong) -> None:
+    def _observe(self, kind: type[Ping | Pong], payload: bytes) -> None:
         if self._observe_control and not self._we_began:
-            self._queue.append(item)
+            self.queue.append(kind(payload))
 
     def _acknowledge(self, payload: bytes) -> None:
         # A pong answers its ping and, as only the last one need be answered, all before it.
         for index, (sent, _) in enumerate(self._pings):
             if sent == payload:
-                answered = self._pings[: index + 1]
-                del self._pings[: index + 1]
-                self.acknowledged += [(token, self._received_at - at) for token, at in answered]
+                answered, self._pings = self._pings[: index + 1], self._pings[index + 1 :]
+                latencies = [(token, self._received_at - at) for token, at in answered]
+                self.acknowledged = [*self.acknowledged, *latencies]
                 self.latency = self.acknowledged[-1][1]
                 self.changed = True
                 return
@@ -369,8 +373,7 @@ class Endpoint:
 
     def _ping(self, payload: bytes, now: float) -> None:
         self._sender.control(Opcode.PING, payload)
-        self._pings.append((payload, now))
-        del self._pings[:-MAX_UNANSWERED_PINGS]
+        self._pings = [*self._pings, (payload, now)][-MAX_UNANSWERED_PINGS:]
 
     def pong(self, payload: bytes) -> None:
         """Send a pong that nobody asked for (§5.5.3)."""
@@ -405,7 +408,7 @@ class Endpoint:
             self._send_close(close)
         elif self._close_sent is None and not self.is_over:
             self._carry_out_plan()
-        self._queue.clear()
+        self.queue.clear()
         self._process()  # the peer's close frame may wait behind what was dropped
 
     def lose(self, detail: str = "") -> None:
@@ -462,7 +465,7 @@ class Endpoint:
         """Close once the messages that came before are answered, or after ANSWER_TIME."""
         self._plan = close
         self._start_deadline(min(ANSWER_TIME, self._options.close_timeout))
-        if not self._answering and not self._queue:
+        if not self._answering and not self.queue:
             self._carry_out_plan()
 
     def _carry_out_plan(self) -> None:
@@ -517,7 +520,7 @@ class Endpoint:
 
     def write_progressed(self, now: float) -> None:
         """Note that the peer took some of what was written: a sign of life."""
-        self._keepalive.heard(now)
+        self._keepalive.heard_at = now
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`; too early a call does nothing."""
@@ -547,7 +550,7 @@ class Endpoint:
     def _on_silence(self, now: float) -> None:
         if self.is_full and not self.write_blocked:
             # We do not read because the handler does not: that is not the peer's silence.
-            self._keepalive.heard(now)
+            self._keepalive.heard_at = now
             return
         self.abort(
             f"no sign of life within ping_timeout={self._options.ping_timeout:g} s of a ping"

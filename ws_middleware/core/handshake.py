@@ -35,6 +35,7 @@ __all__ = [
     "check_response",
     "choose_subprotocol",
     "encode_connect",
+    "encode_refusal",
     "encode_request",
     "encode_response",
     "is_attempt",
@@ -268,6 +269,25 @@ def phrase_of(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def encode_refusal(error: HandshakeError, method: str = "GET", *, goes_on: bool = False) -> bytes:
+    """Write the complete response that refuses a request (RFC 9112 §9.6).
+
+    The connection ends behind it, unless it `goes_on` with the next request.
+
+    >>> encode_refusal(HandshakeError(404, "no")).splitlines()[0]
+    b'HTTP/1.1 404 Not Found'
+    """
+    named = {name.lower(): value for name, value in error.headers}
+    # "a server MUST … send an Upgrade header field in a 426" and name it in Connection
+    # (RFC 9110 §15.5.22, §7.8).
+    tokens = ([] if goes_on else ["close"]) + (["Upgrade"] if "upgrade" in named else [])
+    fields = refusal_fields(error)
+    if tokens:
+        fields.append(("Connection", ", ".join(tokens)))
+    # "The server MUST NOT send content in the response" to HEAD (RFC 9110 §9.3.2).
+    return encode_response(error.status, fields, b"" if method == "HEAD" else error.body)
 
 
 def request_fields(

@@ -6,12 +6,11 @@ grammar does not allow. Fields are (name, value) pairs of str, decoded as ISO 88
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "Fields",
     "Parameter",
-    "Scanner",
     "field_values",
     "format_extension",
     "is_token",
@@ -68,7 +67,7 @@ def parse_extensions(value: str) -> list[tuple[str, list[Parameter]]]:
     >>> parse_extensions('a; x="1", b')
     [('a', [('x', '1')]), ('b', [])]
     """
-    scanner = Scanner(value)
+    scanner = _Scanner(value)
     extensions: list[tuple[str, list[Parameter]]] = []
     while not scanner.at_end():
         if scanner.accept(","):
@@ -137,77 +136,53 @@ def safe_text(text: str, most: int = 80) -> str:
     return ascii(text if len(text) <= most else text[:most] + "...")
 
 
-class Scanner:
-    """Step through a field value, element by element; `position` may be put back."""
+class _Scanner:
+    """Step through a field value, element by element."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.position = 0
-        self.skip_space()
+        self._position = 0
+        self._skip_space()
 
-    def skip_space(self) -> None:
-        """Step over optional whitespace."""
-        text, position = self._text, self.position
+    def _skip_space(self) -> None:
+        text, position = self._text, self._position
         while position < len(text) and text[position] in _OWS:
             position += 1
-        self.position = position
+        self._position = position
 
     def at_end(self) -> bool:
-        """Tell whether nothing is left."""
-        return self.position == len(self._text)
-
-    def starts_with(self, mark: str) -> bool:
-        """Tell whether `mark` comes next."""
-        return self._text.startswith(mark, self.position)
+        return self._position == len(self._text)
 
     def accept(self, mark: str) -> bool:
-        """Step over `mark` and the space behind it; False where something else stands."""
-        if not self.starts_with(mark):
+        if not self._text.startswith(mark, self._position):
             return False
-        self.position += len(mark)
-        self.skip_space()
+        self._position += 1
+        self._skip_space()
         return True
 
     def expect(self, mark: str) -> None:
-        """Step over `mark`; `ValueError` where something else stands."""
         if not self.accept(mark):
-            raise ValueError(f"{mark!r} expected at {safe_text(self._text[self.position :])}")
-
-    def run(self, allowed: Container[str]) -> str:
-        """Take all characters that are allowed, maybe none."""
-        text, start = self._text, self.position
-        stop = start
-        while stop < len(text) and text[stop] in allowed:
-            stop += 1
-        self.position = stop
-        return text[start:stop]
+            raise ValueError(f"{mark!r} expected at {safe_text(self._text[self._position :])}")
 
     def token(self) -> str:
-        """Take a token."""
-        start = self.position
-        token = self.run(_TOKEN)
-        if not token:
-            raise ValueError(f"token expected at {safe_text(self._text[start:])}")
-        self.skip_space()
-        return token
+        text, start = self._text, self._position
+        stop = start
+        while stop < len(text) and text[stop] in _TOKEN:
+            stop += 1
+        if start == stop:
+            raise ValueError(f"token expected at {safe_text(text[start:])}")
+        self._position = stop
+        self._skip_space()
+        return text[start:stop]
 
     def parameter(self) -> Parameter:
-        """Take an extension's parameter (RFC 6455 §9.1)."""
         name = self.token()
         if not self.accept("="):
             return name, None
-        value = self.value()
-        # "the value after quoted-string unescaping MUST conform to the 'token' ABNF" (§9.1)
-        if not is_token(value):
-            raise ValueError(f"the quoted value {safe_text(value)} is not a token")
-        return name, value
-
-    def value(self) -> str:
-        """Take a token or a quoted string."""
-        return self._quoted() if self.starts_with('"') else self.token()
+        return name, self._quoted() if self._text.startswith('"', self._position) else self.token()
 
     def _quoted(self) -> str:
-        text, position = self._text, self.position + 1
+        text, position = self._text, self._position + 1
         value: list[str] = []
         while position < len(text) and text[position] != '"':
             position += text[position] == "\\"
@@ -215,6 +190,10 @@ class Scanner:
             position += 1
         if position >= len(text):
             raise ValueError("quoted string without its end")
-        self.position = position + 1
-        self.skip_space()
-        return "".join(value)
+        self._position = position + 1
+        self._skip_space()
+        # "the value after quoted-string unescaping MUST conform to the 'token' ABNF" (§9.1)
+        unquoted = "".join(value)
+        if not is_token(unquoted):
+            raise ValueError(f"the quoted value {safe_text(unquoted)} is not a token")
+        return unquoted

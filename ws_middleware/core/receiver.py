@@ -30,9 +30,6 @@ from ws_middleware.options import Options
 
 __all__ = ["Receiver"]
 
-#: How many frames are decoded ahead.
-BATCH = 16
-
 _STANDARD_OPCODES = frozenset(Opcode)
 
 
@@ -42,10 +39,8 @@ class Receiver:
     __slots__ = (
         "_assembler",
         "_extensions",
-        "_frames",
         "_gathered",
         "_header",
-        "_input",
         "_left",
         "_legal",
         "_limit",
@@ -53,6 +48,7 @@ class Receiver:
         "_options",
         "_position",
         "_streams",
+        "input",
         "is_stopped",
     )
 
@@ -65,30 +61,23 @@ class Receiver:
         self._legal = _legal_table(extensions)
         # "a client MUST mask all frames … a server MUST NOT mask any" (RFC 6455 §5.1)
         self._masked = MASKED if role == "server" else 0
-        self._input = b""
+        #: What was fed and not used yet, from a position of the receiver's on; b"" for nothing.
+        self.input: bytes = b""
         self._position = 0
         self._limit = min(
             options.max_frame_size or sys.maxsize, options.max_message_size or sys.maxsize
         )
-        self._frames: list[tuple[int, bytes]] = []  # decoded ahead, the next one last
         self._header: Header | None = None  # of the data frame whose payload is arriving
         self._left = 0
         self._gathered = b"" if self._streams else bytearray()
         self._assembler = Assembler(options.max_message_size, options.max_fragments)
         self.is_stopped: bool = False
 
-    @property
-    def has_input(self) -> bool:
-        """Tell whether there are bytes that `next_event` may make something of."""
-        return bool(self._frames) or self._position < len(self._input)
-
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer."""
         if self.is_stopped:
             return
-        if self._position < len(self._input):
-            data = self._input[self._position :] + data
-        self._input = data
+        self.input = self.input[self._position :] + data if self.input else data
         self._position = 0
 
     def take_messages(self, count: int) -> list[Data]:
@@ -96,52 +85,45 @@ class Receiver:
 
         Whatever else is there, also what is wrong, is for `next_event`.
         """
-        if self._extensions or self._frames or self._header or not self._assembler.is_idle:
+        if self._extensions or self._header is not None or not self._assembler.is_idle:
             return []
-        messages, position = decode_messages(
-            self._input, self._position, self._masked, self._limit, count
+        messages, self._position = decode_messages(
+            self.input, self._position, self._masked, self._limit, count
         )
-        if position == len(self._input):
-            self._input, position = b"", 0
-        self._position = position
+        if self._position == len(self.input):
+            self.input = b""
         return messages
 
     def stop(self) -> None:
         """Ignore what is there and what still comes (RFC 6455 §5.5.1, §7.1.7)."""
         self.is_stopped = True
-        self._frames.clear()
-        self._input = b""
-        self._position = 0
+        self.input = b""
 
     def next_event(self) -> Data | Frame | None:
         """Give the next message (str or bytes) or control frame; None when bytes are missing."""
         event: Data | Frame | None = None
-        while event is None:
-            if self._frames:
-                event = self._on_frame(*self._frames.pop())
-            elif self._position >= len(self._input):
-                self._input, self._position = b"", 0  # what a silent peer said is not kept
-                return None
-            elif self._header is not None:
+        while event is None and self.input:
+            if self._header is not None:
                 event = self._on_part(self._header)
-            elif not self._decode():
-                return None
+            else:
+                frames, self._position = decode_frames(
+                    self.input, self._position, self._legal, self._masked, self._limit, 1
+                )
+                if frames:
+                    event = self._on_frame(*frames[0])
+                elif not self._begin_frame():
+                    return None
+            if self._position == len(self.input):
+                self.input = b""  # what a silent peer said is not kept
         return event
 
     def take_fragment(self) -> Data | None:
         """Take out what has arrived of the message under way, if there is any."""
         return None if self._assembler.is_idle else self._assembler.take() or None
 
-    def _decode(self) -> bool:
-        """Decode whole frames, or begin with one that is not; False when bytes are missing."""
-        frames, self._position = decode_frames(
-            self._input, self._position, self._legal, self._masked, self._limit, BATCH
-        )
-        if frames:
-            frames.reverse()
-            self._frames = frames
-            return True
-        header = decode_header(self._input, self._position, self._legal, self._masked)
+    def _begin_frame(self) -> bool:
+        """Begin with a data frame that is not whole; False when bytes are missing."""
+        header = decode_header(self.input, self._position, self._legal, self._masked)
         if header is None or header.first & CONTROL_BIT:
             return False
         self._check_header(header)
@@ -178,7 +160,7 @@ class Receiver:
     def _on_part(self, header: Header) -> Data | Frame | None:
         """Handle what has come of the payload of an unfinished data frame."""
         start = self._position
-        payload = self._input[start : start + self._left]
+        payload = self.input[start : start + self._left]
         self._position += len(payload)
         begun = self._left == header.length
         self._left -= len(payload)
@@ -197,6 +179,8 @@ class Receiver:
         return self._on_data(Frame.from_first_byte(header.first, whole))
 
     def _on_frame(self, first: int, payload: bytes) -> Data | Frame | None:
+        if first & CONTROL_BIT and not self._extensions:
+            return Frame(first & OPCODE_BITS, payload)
         frame = Frame.from_first_byte(first, payload)
         if frame.is_control:
             return self._decode_control(frame)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ws_middleware.core.codec import WHOLE_BINARY, WHOLE_TEXT, encode_frame
 from ws_middleware.core.extensions import ActiveExtension, Role
-from ws_middleware.core.frames import MAX_CONTROL_PAYLOAD, OPCODE_BITS, Frame, Opcode
+from ws_middleware.core.frames import FIN, MAX_CONTROL_PAYLOAD, OPCODE_BITS, Frame, Opcode
 from ws_middleware.core.messages import Message, Sendable, as_message
 
 __all__ = ["Sender"]
@@ -60,18 +60,16 @@ class Sender:
 
     def message(self, message: Sendable) -> None:
         """Send a whole message."""
-        if self._opcode is not None:
-            raise RuntimeError("a fragmented message is being sent; finish it first")
-        if self._extensions:
+        if self._extensions or self._opcode is not None or not isinstance(message, (str, bytes)):
             self._message(as_message(message))
-        elif isinstance(message, str):
-            self._write(WHOLE_TEXT, message)
-        elif isinstance(message, bytes):
-            self._write(WHOLE_BINARY, message)
-        else:
-            self._message(as_message(message))
+        else:  # the most frequent case
+            first = WHOLE_TEXT if isinstance(message, str) else WHOLE_BINARY
+            key = b"" if self._random is None else self._random(4)
+            self.output.append(encode_frame(first, message, key))
 
     def _message(self, message: Message) -> None:
+        if self._opcode is not None:
+            raise RuntimeError("a fragmented message is being sent; finish it first")
         for extension in self._extensions:
             message = extension.encode_message(message)
         self._data(_frame(message))
@@ -111,7 +109,9 @@ class Sender:
 
     def control(self, opcode: int, payload: bytes) -> None:
         """Send a control frame."""
-        self.frame(Frame(opcode, payload))
+        if len(payload) > MAX_CONTROL_PAYLOAD:
+            raise ValueError("a control frame holds 125 bytes at the most (RFC 6455 §5.5)")
+        self._write(FIN | opcode, payload)
 
     def pong(self, payload: bytes) -> None:
         """Answer a ping; of too many unsent answers only the last one is kept."""

@@ -23,8 +23,10 @@ _SINGLE = frozenset({"host", "origin", "content-length", "sec-websocket-version"
 #: What servers put into an environ for their own ends, or for the response.
 _SERVERS = (
     "gunicorn.",
+    "werkzeug.request",
     "werkzeug.s",
     "eventlet.",
+    "headers_raw",
     "waitress.",
     "wsgi.input",
     "wsgi.file_wrapper",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.core.wire import chopped
-from ws_middleware.asgi.head import HeadReader, parse_head
 from ws_middleware.errors import HandshakeError
 from ws_middleware.options import Options
+from ws_middleware.request_reader import HeadReader, parse_head
 
 HEAD = b"GET /chat HTTP/1.1\r\nHost: test\r\nX-Name:  a b \r\n\r\n"
 
