@@ -19,6 +19,7 @@ from ws_middleware.client.plan import Plan
 from ws_middleware.client.proxies import Proxy
 from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.core.extensions import Agreement
+from ws_middleware.core.frame_tap import FrameTap
 from ws_middleware.core.handshake import (
     RequestHead,
     ResponseHead,
@@ -29,6 +30,7 @@ from ws_middleware.core.handshake import (
 )
 from ws_middleware.core.headers import Fields, field_values, safe_text
 from ws_middleware.errors import HandshakeRefused, ProxyError
+from ws_middleware.info import ConnectionInfo
 from ws_middleware.options import Options
 from ws_middleware.response_reader import Response, ResponseReader
 
@@ -73,16 +75,25 @@ class Opened(NamedTuple):
     subprotocol: str | None
     agreements: Sequence[Agreement]
     leftover: bytes
+    tap: FrameTap | None
 
     def make_endpoint(self, now: float) -> Endpoint:
         """Make the endpoint of the connection that begins now."""
+        active = [agreement.activate("client") for agreement in self.agreements]
+        if self.tap is not None:
+            active.append(self.tap)
         return Endpoint(
             "client",
             self.plan.options,
-            [agreement.activate("client") for agreement in self.agreements],
+            active,
             now=now,
             observe_control=self.plan.observe_control,
         )
+
+    def describe(self, connection: ConnectionInfo) -> None:
+        """Let the connection know what only clients do."""
+        connection.response = self.response
+        connection.tap = self.tap
 
 
 async def open_websocket(wire: Wire, plan: Plan) -> Opened:
@@ -106,7 +117,8 @@ def _conclude(plan: Plan, request: RequestHead, response: Response) -> Opened:
     (key,) = field_values(request.fields, "sec-websocket-key")
     options = plan.options
     agreed = check_response(response.head, key, options.subprotocols, options.extensions)
-    return Opened(plan, request, response.head, *agreed, response.leftover)
+    tap = FrameTap.for_options(options) if plan.observe_frames else None
+    return Opened(plan, request, response.head, *agreed, response.leftover, tap)
 
 
 def _refusal(response: Response, reason: str) -> HandshakeRefused:

@@ -60,6 +60,7 @@ class ClientSettings(OptionSettings, total=False):
     - `unix`: the path of a Unix socket to connect to, whatever the URL's host is.
     - `max_redirects`: how many redirects are followed.
     - `observe_control`: give pings and pongs to `recv_item` too.
+    - `observe_frames`: let `recv_frame` give each frame.
     """
 
     headers: Mapping[str, str] | Iterable[tuple[str, str]]
@@ -73,6 +74,7 @@ class ClientSettings(OptionSettings, total=False):
     unix: str | None
     max_redirects: int
     observe_control: bool
+    observe_frames: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Plan:
     unix: str | None = None
     max_redirects: int = 5
     observe_control: bool = False
+    observe_frames: bool = False
 
     def tls(self) -> ssl.SSLContext:
         """Give the context for TLS."""
@@ -146,6 +149,7 @@ def make_plan(url: str, settings: ClientSettings) -> Plan:
         unix=settings.get("unix"),
         max_redirects=settings.get("max_redirects", 5),
         observe_control=settings.get("observe_control", False),
+        observe_frames=settings.get("observe_frames", False),
     )
 
 
