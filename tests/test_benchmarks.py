@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as comparison
+from benchmarks import auth, codec, load
 from benchmarks import client as client_comparison
-from benchmarks import codec, load
 from benchmarks.clients import BLOCKING, CLIENTS, LOOPING, run_blocking, run_looping
 from benchmarks.measure import WORKLOADS
 from benchmarks.report import make_report
@@ -111,6 +111,13 @@ def test_protocol_layer_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert codec.main(["--smoke"]) == 0
     printed = capsys.readouterr().out
     assert all(f"| {row} | " in printed for row in codec.ROWS)
+
+
+def test_authenticators_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert auth.main(["--smoke"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"| {row} | " in printed for row in auth.ROWS)
+    assert "10 challenges: +0 KiB" in printed
 
 
 @pytest.mark.parametrize("client", CLIENTS)

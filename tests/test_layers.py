@@ -24,7 +24,7 @@ LAYERS = {
         options core.sender core.receiver core.endpoint core.frame_tap
         auth.schemes auth.answers auth.proof auth.identity auth.first_message
     """,
-    "drivers": "native waiting pool stream driver socket_driver",
+    "drivers": "native waiting pool stream alarms driver socket_driver",
     "authenticators": """
         auth.steps auth.signing auth.nonces auth.spent auth.reading auth.stores auth.files
         auth.views auth.basic auth.bearer auth.cookie auth.digest auth.ticket auth.any_of auth
@@ -40,16 +40,18 @@ LAYERS = {
         wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         raw accepting
-        asgi asgi.types asgi.lingering asgi.session asgi.handover asgi.uvicorn
+        asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
         asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
         asgi.middleware
         server
-        client.credentials client.proxies client.plan client.socks client.opening client.blocking
-        client.asynchronous client.backoff client.reconnecting client
+        client.credentials client.proxies client.watching client.plan client.socks
+        client.opening client.blocking client.asynchronous client.backoff client.reconnecting client
     """,
     "surface": """
         mounts __init__
-        cli.certificate cli.processes cli.demo cli.target cli.serve cli __main__
+        cli.arguments cli.certificate cli.processes cli.demo cli.target cli.serve
+        cli.forms cli.screen cli.prompt cli.inputs cli.record cli.transcript cli.commands
+        cli.conversation cli.refusal cli.connect cli __main__
     """,
 }
 ORDER = [name for names in LAYERS.values() for name in names.split()]
@@ -67,8 +69,9 @@ THIRD_PARTIES = {
     "passlib": ["auth.files"],
     "h11": ["asgi.guard", "request_reader", "response_reader"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
-    "a2wsgi": ["cli.target"],
+    "a2wsgi": ["asgi.adapting"],
     "python_socks": ["client.socks"],
+    "prompt_toolkit": ["cli.prompt"],
 }
 
 

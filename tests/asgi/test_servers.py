@@ -120,6 +120,7 @@ def test_handler_knows_its_request(server: Served, peer: Peer) -> None:
         "cookie": "sweet",
         "host": peer.host,
         "secure": server.kind.tls,
+        "version": "1.1",
         "address": "127.0.0.1",
         "subprotocol": None,
     }
@@ -195,6 +196,20 @@ def test_refusal_is_ours(server: Served, peer: Peer) -> None:
     if server.kind.denies:
         reason = b"the origin 'https://evil.example' may not connect (setting: origins)\n"
         assert peer.body(reply) == reason
+
+
+@pytest.mark.support("denies")
+def test_challenge_of_an_authenticator(server: Served, peer: Peer) -> None:
+    reply = request(peer, "/known")
+    assert reply.status == (401 if server.kind.denies else 403)
+    if server.kind.denies:
+        assert reply.fields["www-authenticate"] == 'Bearer realm="test"'
+        assert peer.body(reply) == b"who are you?\n"
+
+
+def test_identity_reaches_the_handler(server: Served, peer: Peer) -> None:
+    peer.open("/known", fields={"Authorization": "Bearer good"})
+    assert peer.read_message() == "you are ann"
 
 
 def test_path_of_nobody_is_refused_by_the_app(server: Served, peer: Peer) -> None:

@@ -28,8 +28,9 @@ from ws_middleware import (
     Request,
     Server,
     WebSockets,
+    auth,
 )
-from ws_middleware.cli.serve import make_parser
+from ws_middleware.cli import connect, serve
 
 REFERENCE = ROOT / "docs" / "reference"
 PACKAGE = ROOT / "ws_middleware"
@@ -51,14 +52,15 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["api.md", "options.md"])
+@pytest.mark.parametrize("name", ["api.md", "auth.md", "options.md"])
 def test_written_page_is_up_to_date(generator: ModuleType, name: str) -> None:
     assert generator.is_current(name, generator.pages()[name]), "run python docs/generate.py"
 
 
-def test_every_public_name_is_in_the_api() -> None:
-    headings = set(re.findall(r"^### (\w+)$", read(REFERENCE / "api.md"), flags=re.MULTILINE))
-    assert headings == set(ws_middleware.__all__) - {"__version__"}
+@pytest.mark.parametrize(("page", "module"), [("api.md", ws_middleware), ("auth.md", auth)])
+def test_every_public_name_is_in_the_api(page: str, module: ModuleType) -> None:
+    headings = set(re.findall(r"^### (\w+)$", read(REFERENCE / page), flags=re.MULTILINE))
+    assert headings == set(module.__all__) - {"__version__"}
 
 
 @pytest.mark.parametrize(
@@ -89,20 +91,25 @@ def test_table_of_options_holds_the_defaults() -> None:
         assert row[3]
 
 
-def test_command_line_page_holds_every_option_and_default() -> None:
+@pytest.mark.parametrize(
+    ("first_cell", "parser"),
+    [("option", serve.make_parser()), ("option of `connect`", connect.make_parser())],
+    ids=["serve", "connect"],
+)
+def test_command_line_page_holds_every_option_and_default(
+    first_cell: str, parser: argparse.ArgumentParser
+) -> None:
     rows = {
-        row[0].strip("`").split()[0]: row
-        for row in rows_of(REFERENCE / "command-line.md", "option")
+        re.findall(r"--[a-z0-9-]+", row[0])[0]: row
+        for row in rows_of(REFERENCE / "command-line.md", first_cell)
     }
     actions = {
-        action.option_strings[-1]: action
-        for action in make_parser()._actions
-        if action.option_strings
+        action.option_strings[-1]: action for action in parser._actions if action.option_strings
     }
     assert set(rows) == set(actions)
     for option, action in actions.items():
         takes_value = action.nargs is None and action.option_strings
-        assert (" " in rows[option][0]) == bool(takes_value), option
+        assert bool(re.search(f"{option} ", rows[option][0])) == bool(takes_value), option
         assert rows[option][1].strip("`") == default_of(action), option
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import doctest
 import importlib
+import itertools
 import re
 import shlex
 import subprocess
@@ -17,7 +18,8 @@ import uvicorn
 
 from tests.docs.pages import PAGES, Block, blocks_of, execute, name_of, read, slugs_of
 from tests.running import ROOT
-from ws_middleware.cli.serve import make_parser
+from ws_middleware.cli import connect, serve
+from ws_middleware.client.plan import make_plan
 
 ALL_BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 COMMANDS = [
@@ -76,6 +78,8 @@ def test_command_is_one_that_exists(block: Block, command: str) -> None:
         check_our_command(arguments)
     elif program == "uvicorn":
         check_uvicorn(arguments)
+    elif program == "hypercorn":
+        check_target(*arguments)
     elif program == "uwsgi":
         check_uwsgi(arguments)
     elif program == "pip":
@@ -85,13 +89,28 @@ def test_command_is_one_that_exists(block: Block, command: str) -> None:
 
 
 def check_our_command(arguments: list[str]) -> None:
-    parsed: argparse.Namespace = make_parser().parse_args(arguments)
+    if arguments[:1] == ["connect"]:
+        check_connect(arguments[1:])
+        return
+    parsed: argparse.Namespace = serve.make_parser().parse_args(arguments)
     assert all(re.fullmatch(r"[\w.]+:\w+", target) for target in parsed.targets)
+
+
+def check_connect(arguments: list[str]) -> None:
+    ours = itertools.takewhile(lambda word: word not in ("<", ">", "|"), arguments)
+    make_plan(connect.make_parser().parse_args(list(ours)).url, {})
 
 
 def check_uvicorn(arguments: list[str]) -> None:
     context = uvicorn.main.make_context("uvicorn", list(arguments))
-    module, _, name = context.params["ws"].partition(":")
+    check_target(context.params["app"])
+    if context.params["ws"] != "auto":
+        check_target(context.params["ws"])
+
+
+def check_target(target: str) -> None:
+    """Check that a module has what is named behind it."""
+    module, _, name = target.partition(":")
     assert hasattr(importlib.import_module(module), name)
 
 

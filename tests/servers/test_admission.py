@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.admission.attacks import ATTACKS
 from tests.admission.checks import CHECKS, SHAPE_CHECKS, SHAPES, enter, key, our_origin
 from tests.peer import Peer
 from tests.running import RunningServer
@@ -24,7 +25,7 @@ def test_door_of_each_shape(
     check(server, shape)
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", [*CHECKS, *ATTACKS])
 def test_door(server: RunningServer, check: Callable[[RunningServer], None]) -> None:
     check(server)
 

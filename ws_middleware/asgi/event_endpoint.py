@@ -20,7 +20,7 @@ from ws_middleware.core.frames import (
     Opcode,
     decode_close,
 )
-from ws_middleware.core.messages import Data
+from ws_middleware.core.messages import Data, Sendable, as_message
 from ws_middleware.core.receiver import Receiver
 from ws_middleware.core.sender import Sender
 from ws_middleware.errors import ProtocolError, UnsupportedError
@@ -96,6 +96,10 @@ def close_event(close: Close) -> Event:
     return {"type": "websocket.close", "code": code, "reason": close.reason}
 
 
+#: What stands for an event in the place of a stream's bytes.
+_EVENT = b"websocket.receive"
+
+
 class _EventReceiver(Receiver):
     """Hold the one message that came while there was no room for it."""
 
@@ -106,19 +110,18 @@ class _EventReceiver(Receiver):
         self._arrived: Data | None = None
         self._max_size = options.max_message_size
 
-    @property
-    def has_input(self) -> bool:
-        return self._arrived is not None
-
     def take(self, data: Data) -> None:
-        self._arrived = None if self.is_stopped else data
+        if not self.is_stopped:
+            self._arrived = data
+            self.input = _EVENT
 
-    def stop(self) -> None:
-        super().stop()
-        self._arrived = None
+    def take_messages(self, count: int) -> list[Data]:
+        """Give nothing: the size of each has to be looked at."""
+        return []
 
     def next_event(self) -> Data | None:
-        data, self._arrived = self._arrived, None
+        data = self._arrived if self.input else None
+        self._arrived, self.input = None, b""
         limit = self._max_size
         if data is not None and limit is not None and _size(data) > limit:
             reason = f"message of more than max_message_size={limit} bytes"
@@ -139,6 +142,10 @@ class _EventSender(Sender):
         self._put = put
         self._pieces: list[bytes] = []
         self._kind = Opcode.TEXT
+
+    def message(self, message: Sendable) -> None:
+        """Send a whole message, which has no shorter way here."""
+        self._message(as_message(message))
 
     def _write(self, first: int, payload: str | bytes, key: bytes = b"") -> None:
         payload = payload.encode() if isinstance(payload, str) else payload

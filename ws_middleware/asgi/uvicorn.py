@@ -474,6 +474,7 @@ def _options_of(config: Config) -> Options:
         return own
     options = Options(
         max_message_size=config.ws_max_size,
+        max_fragments=max(65_536, config.ws_max_size // 64),  # uvicorn itself has no limit
         ping_interval=config.ws_ping_interval or None,
         ping_timeout=config.ws_ping_timeout or None,
         origins="*",  # a policy is the application's here

@@ -18,7 +18,7 @@ from ws_middleware.auth.schemes import format_challenge, quote
 from ws_middleware.auth.signing import Signer
 from ws_middleware.auth.spent import Spend, Spent
 from ws_middleware.auth.steps import in_steps
-from ws_middleware.auth.views import AsgiView, WsgiView, make_asgi_view, make_wsgi_view
+from ws_middleware.auth.views import AsgiView, WsgiView
 from ws_middleware.errors import Reject, Unauthorized
 
 if TYPE_CHECKING:
@@ -114,11 +114,11 @@ class Ticket:
 
         `identify(environ)` gives the identity of whoever asks, None for nobody.
         """
-        return make_wsgi_view(self.issue, self.lifetime, identify)
+        return WsgiView(self.issue, self.lifetime, identify)
 
     def asgi(self, identify: Callable[[Any], Any]) -> AsgiView:
         """Make an ASGI app that issues tickets: `POST ?path=/chat` gives `{"ticket": ...}`.
 
         `identify(scope)`, plain or async, gives the identity of whoever asks, None for nobody.
         """
-        return make_asgi_view(self.issue, self.lifetime, identify)
+        return AsgiView(self.issue, self.lifetime, identify)

@@ -10,14 +10,14 @@ import argparse
 import functools
 import logging
 import logging.config
-import math
 import os
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from ws_middleware.asgi.middleware import ASGIMiddleware
+from ws_middleware.cli.arguments import Parser, path, ping_interval, positive_size
 from ws_middleware.cli.certificate import CertificateError, check_certificate
 from ws_middleware.cli.processes import CANNOT_START, Reloader, Supervisor
 from ws_middleware.cli.target import TargetError, Targets
@@ -37,39 +37,15 @@ _EPILOG = """\
 without a TARGET, an echo service on every path, and a page to try it with at /
 a TARGET is module:name of a WebSockets object, an ASGI app or a WSGI app; module alone means
 module:ws; name a WebSockets object and an app to serve plain HTTP beside the routes
+
+connect URL is the other command, a client: see connect --help
 """
-
-
-def _positive_size(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of bytes")
-    return value
-
-
-def _interval(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; 0 sends no pings")
-    return value or None
 
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535, 0 takes a free one)")
     return int(text)
-
-
-def _path(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("the path is empty")
-    return text
 
 
 def _prefix(text: str) -> str:
@@ -82,16 +58,9 @@ def _count(text: str) -> int:
     return int(text)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tell of wrong usage in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (--help lists the options)\n")
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Describe the command's options."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m ws_middleware",
         description="Serve WebSockets.",
         epilog=_EPILOG,
@@ -100,9 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="what to serve, see below")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="port to listen on (%(default)s)")
-    parser.add_argument(
-        "--uds", type=_path, metavar="PATH", help="Unix socket to listen on instead"
-    )
+    parser.add_argument("--uds", type=path, metavar="PATH", help="Unix socket to listen on instead")
     parser.add_argument("--certfile", metavar="FILE", help="TLS certificate, in PEM")
     parser.add_argument("--keyfile", metavar="FILE", help="its key, where not in the same file")
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes (1)")
@@ -118,11 +85,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--root-path", type=_prefix, default="", metavar="PATH", help="prefix a proxy takes away"
     )
     parser.add_argument(
-        "--max-size", type=_positive_size, metavar="BYTES", help="largest message (1048576)"
+        "--max-size", type=positive_size, metavar="BYTES", help="largest message (1048576)"
     )
     parser.add_argument(
         "--ping-interval",
-        type=_interval,
+        type=ping_interval,
         default=argparse.SUPPRESS,
         metavar="SECONDS",
         help="silence after which a ping is sent, 0 for none (20)",

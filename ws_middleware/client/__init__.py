@@ -5,6 +5,7 @@ from ws_middleware.client.blocking import connect
 from ws_middleware.client.credentials import Credentials, Password, Token
 from ws_middleware.client.plan import ClientSettings
 from ws_middleware.client.reconnecting import Reconnecting, reconnecting
+from ws_middleware.client.watching import Watcher
 
 __all__ = [
     "ClientSettings",
@@ -12,6 +13,7 @@ __all__ = [
     "Password",
     "Reconnecting",
     "Token",
+    "Watcher",
     "aconnect",
     "connect",
     "reconnecting",

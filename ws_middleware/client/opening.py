@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,6 +18,7 @@ from ws_middleware.auth.schemes import Challenge, parse_challenges
 from ws_middleware.client.credentials import Credentials
 from ws_middleware.client.plan import Plan
 from ws_middleware.client.proxies import Proxy
+from ws_middleware.client.watching import NOBODY, WatchedEndpoint
 from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.core.extensions import Agreement
 from ws_middleware.core.frame_tap import FrameTap
@@ -31,7 +33,6 @@ from ws_middleware.core.handshake import (
 from ws_middleware.core.headers import Fields, field_values, safe_text
 from ws_middleware.errors import HandshakeRefused, ProxyError
 from ws_middleware.info import ConnectionInfo
-from ws_middleware.options import Options
 from ws_middleware.response_reader import Response, ResponseReader
 
 __all__ = ["Opened", "Wire", "open_websocket"]
@@ -82,7 +83,9 @@ class Opened(NamedTuple):
         active = [agreement.activate("client") for agreement in self.agreements]
         if self.tap is not None:
             active.append(self.tap)
-        return Endpoint(
+        watcher = self.plan.watcher
+        make = Endpoint if watcher is NOBODY else functools.partial(WatchedEndpoint, watcher)
+        return make(
             "client",
             self.plan.options,
             active,
@@ -146,22 +149,27 @@ async def _ask(wire: Wire, plan: Plan) -> tuple[RequestHead, Response]:
 
     space = f"{plan.uri.scheme}://{plan.uri.full_authority}"
     way = _Way(_SERVER, space, plan.credentials, lambda: _reach(wire, plan), make_request)
-    return await _converse(wire, way, plan.options)
+    return await _converse(wire, way, plan)
 
 
 async def _reach(wire: Wire, plan: Plan) -> None:
     """Connect to the server, on the way that the plan wants."""
-    uri, proxy = plan.uri, plan.find_proxy()
+    uri, proxy, begin = plan.uri, plan.find_proxy(), plan.watcher.begin
     if plan.unix is not None:
+        begin(f"connect to the Unix socket {plan.unix}")
         await wire.connect_unix(plan.unix)
     elif proxy is None:
+        begin(f"connect to {uri.full_authority}")
         await wire.connect(uri.host, uri.port)
     elif proxy.scheme == "http":
         await _tunnel(wire, plan, proxy)
     else:
+        begin(f"connect to {uri.full_authority} through {proxy}")
         await wire.connect_socks(proxy, uri.host, uri.port)
     if uri.secure:
-        await wire.start_tls(plan.tls(), plan.server_hostname or uri.host.partition("%")[0])
+        name = plan.server_hostname or uri.host.partition("%")[0]
+        begin(f"speak TLS with {name}")
+        await wire.start_tls(plan.tls(), name)
 
 
 async def _tunnel(wire: Wire, plan: Plan, proxy: Proxy) -> None:
@@ -169,6 +177,7 @@ async def _tunnel(wire: Wire, plan: Plan, proxy: Proxy) -> None:
     authority = plan.uri.full_authority
 
     async def reach() -> None:
+        plan.watcher.begin(f"connect to the proxy {proxy}")
         try:
             await wire.connect(proxy.host, proxy.port)
         except OSError as error:
@@ -179,7 +188,7 @@ async def _tunnel(wire: Wire, plan: Plan, proxy: Proxy) -> None:
         return RequestHead("CONNECT", authority, "1.1", fields)
 
     way = _Way(_PROXY, str(proxy), proxy.credentials, reach, make_request)
-    _, response = await _converse(wire, way, plan.options)
+    _, response = await _converse(wire, way, plan)
     if not 200 <= response.head.status < 300:
         raise ProxyError(*_describe(response, f"the proxy {proxy} refused a tunnel"))
     if response.leftover:
@@ -212,7 +221,7 @@ class _Way(NamedTuple):
     make_request: Callable[[Fields], RequestHead]
 
 
-async def _converse(wire: Wire, way: _Way, options: Options) -> tuple[RequestHead, Response]:
+async def _converse(wire: Wire, way: _Way, plan: Plan) -> tuple[RequestHead, Response]:
     """Send a request, and again with an answer to each challenge that the credentials can meet."""
     await way.reach()
     party = way.party
@@ -224,8 +233,9 @@ async def _converse(wire: Wire, way: _Way, options: Options) -> tuple[RequestHea
     is_fresh, answers = True, 0
     while True:
         request = way.make_request(authorization)
+        plan.watcher.request(request)
         try:
-            response = await _exchange(wire, request, ResponseReader(party.method, options))
+            response = await _exchange(wire, request, ResponseReader(party.method, plan.options))
         except ConnectionError:
             if is_fresh:
                 raise
@@ -233,6 +243,7 @@ async def _converse(wire: Wire, way: _Way, options: Options) -> tuple[RequestHea
             await way.reach()
             is_fresh = True
             continue
+        plan.watcher.response(response.head)
         if response.head.status != party.status or way.credentials is None:
             return request, response
         answer = way.credentials.answer(

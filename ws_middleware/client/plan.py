@@ -15,6 +15,7 @@ from typing import Literal, TypedDict
 
 from ws_middleware.client.credentials import Credentials, Password
 from ws_middleware.client.proxies import Proxy, find_proxy, parse_proxy
+from ws_middleware.client.watching import NOBODY, Watcher
 from ws_middleware.core.extensions import Extension
 from ws_middleware.core.handshake import encode_request
 from ws_middleware.core.headers import Fields, field_values, is_token, safe_text
@@ -61,6 +62,7 @@ class ClientSettings(OptionSettings, total=False):
     - `max_redirects`: how many redirects are followed.
     - `observe_control`: give pings and pongs to `recv_item` too.
     - `observe_frames`: let `recv_frame` give each frame.
+    - `watcher`: a `Watcher`, which sees all that is sent and received.
     """
 
     headers: Mapping[str, str] | Iterable[tuple[str, str]]
@@ -75,6 +77,7 @@ class ClientSettings(OptionSettings, total=False):
     max_redirects: int
     observe_control: bool
     observe_frames: bool
+    watcher: Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Plan:
     max_redirects: int = 5
     observe_control: bool = False
     observe_frames: bool = False
+    watcher: Watcher = NOBODY
 
     def tls(self) -> ssl.SSLContext:
         """Give the context for TLS."""
@@ -150,6 +154,7 @@ def make_plan(url: str, settings: ClientSettings) -> Plan:
         max_redirects=settings.get("max_redirects", 5),
         observe_control=settings.get("observe_control", False),
         observe_frames=settings.get("observe_frames", False),
+        watcher=settings.get("watcher", NOBODY),
     )
 
 
