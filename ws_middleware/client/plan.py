@@ -198,9 +198,19 @@ def _find_credentials(uri: URI, fields: Fields, settings: ClientSettings) -> Cre
     if uri.user is not None:
         return Password(uri.user, uri.password or "")
     place = settings.get("netrc", False)
-    if place is False:
+    return None if place is False else _look_into_netrc(uri.host, None if place is True else place)
+
+
+def _look_into_netrc(host: str, path: str | None) -> Password | None:
+    """Look for a host in a netrc file, by default the user's own, which may not be there."""
+    try:
+        found = netrc.netrc(path).authenticators(host)
+    except netrc.NetrcParseError as error:
+        raise ValueError(f"the netrc file cannot be read: {error}") from None
+    except FileNotFoundError:
+        if path is not None:
+            raise
         return None
-    found = netrc.netrc(None if place is True else place).authenticators(uri.host)
     return None if found is None else Password(found[0], found[2])
 
 
