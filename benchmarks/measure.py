@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.load import hold, run
 
-__all__ = ["WORKLOADS", "Timing", "Workload", "measure"]
+__all__ = ["WORKLOADS", "Timing", "Workload", "load_core", "measure", "server_core"]
 
 #: The marginal connection is measured, behind so many that warm the server up.
 FIRST_CONNECTIONS = 100
@@ -46,7 +46,7 @@ class Workload:
 def _cpu_cost(server: psutil.Process, port: int, timing: Timing, mode: str, **load: int) -> float:
     result = run(
         mode,
-        core=_load_core(),
+        core=load_core(),
         port=port,
         pid=server.pid,
         seconds=timing.seconds,
@@ -57,7 +57,7 @@ def _cpu_cost(server: psutil.Process, port: int, timing: Timing, mode: str, **lo
 
 
 def _memory_cost(server: psutil.Process, port: int, timing: Timing, **options: int) -> float:
-    load = {"core": _load_core(), "port": port, **options}
+    load = {"core": load_core(), "port": port, **options}
     with hold(connections=FIRST_CONNECTIONS, **load):
         before = server.memory_info().rss
         with hold(connections=timing.connections, **load):
@@ -106,11 +106,13 @@ WORKLOADS: Mapping[str, Workload] = {
 }
 
 
-def _server_core() -> int | None:
+def server_core() -> int | None:
+    """Give the core for what is measured, None where there is but one."""
     return None if len(os.sched_getaffinity(0)) < 2 else min(os.sched_getaffinity(0))
 
 
-def _load_core() -> int | None:
+def load_core() -> int | None:
+    """Give the core for the other end."""
     return None if len(os.sched_getaffinity(0)) < 2 else max(os.sched_getaffinity(0))
 
 
@@ -122,11 +124,11 @@ def _running(name: str, compression: bool) -> Iterator[tuple[psutil.Process, int
         [*command, "--compression"] if compression else command, stdout=subprocess.PIPE
     ) as process:
         try:
-            if (core := _server_core()) is not None:
+            if (core := server_core()) is not None:
                 os.sched_setaffinity(process.pid, {core})
             assert process.stdout is not None
             port = int(process.stdout.readline())
-            with hold(connections=1, port=port, size=32, core=_load_core()):
+            with hold(connections=1, port=port, size=32, core=load_core()):
                 server = psutil.Process(process.pid)
                 worker = next(iter(server.children()), server)
             yield worker, port

@@ -11,16 +11,18 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from statistics import median
+from typing import Protocol
 
 from benchmarks.measure import WORKLOADS
 
-__all__ = ["PAIRS", "Costs", "make_report"]
+__all__ = ["PAIRS", "Costs", "Described", "make_report"]
 
 #: By workload, then by server, the costs of the rounds.
 Costs = Mapping[str, Mapping[str, Sequence[float]]]
 
 #: Who is set against whom.
-PAIRS = (
+Pairs = Sequence[tuple[str, str]]
+PAIRS: Pairs = (
     ("websockets", "ws_middleware"),
     ("websockets-asyncio", "ws_middleware-asyncio"),
     ("picows", "ws_middleware"),
@@ -31,26 +33,46 @@ PAIRS = (
     ("gunicorn-flask-sock", "gunicorn-async"),
 )
 
+
+class Described(Protocol):
+    """Name what is measured, and in which unit."""
+
+    @property
+    def title(self) -> str:
+        """Say what it is."""
+
+    @property
+    def unit(self) -> str:
+        """Say what the numbers are."""
+
+
 _PACKAGES = (
     *("ws-middleware", "websockets", "uvicorn", "uvloop", "httptools"),
     *("gunicorn", "flask-sock", "simple-websocket"),
 )
 
 
-def make_report(costs: Costs, conditions: str) -> str:
+def make_report(
+    costs: Costs,
+    conditions: str,
+    *,
+    workloads: Mapping[str, Described] = WORKLOADS,
+    pairs: Pairs = PAIRS,
+    packages: Sequence[str] = _PACKAGES,
+) -> str:
     """Make the whole page."""
-    parts = ["# Results", _describe_machine(), conditions, *_ratio_section(costs)]
+    parts = ["# Results", _describe_machine(packages), conditions, *_ratio_section(costs, pairs)]
     for name, by_server in costs.items():
-        workload = WORKLOADS[name]
+        workload = workloads[name]
         parts += [f"## {name}: {workload.title}", _cost_table(workload.unit, by_server)]
     return "\n\n".join(parts) + "\n"
 
 
-def _describe_machine() -> str:
-    packages = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+def _describe_machine(packages: Sequence[str]) -> str:
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
     return (
         f"{datetime.date.today():%Y-%m-%d}, Python {platform.python_version()}, "
-        f"{platform.system()} on {os.cpu_count()} x {_processor()}, {packages}."
+        f"{platform.system()} on {os.cpu_count()} x {_processor()}, {versions}."
     )
 
 
@@ -63,9 +85,9 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def _ratio_section(costs: Costs) -> Iterable[str]:
+def _ratio_section(costs: Costs, pairs: Pairs) -> Iterable[str]:
     rows = []
-    for other, ours in PAIRS:
+    for other, ours in pairs:
         cells = [_ratio(by_server, other, ours) for by_server in costs.values()]
         if any(cells):
             rows.append([f"{other} : {ours}", *cells])
@@ -87,7 +109,7 @@ def _cost_table(unit: str, by_server: Mapping[str, Sequence[float]]) -> str:
         [name, f"{median(costs):.2f}", f"{min(costs):.2f} to {max(costs):.2f}", _rate(unit, costs)]
         for name, costs in by_server.items()
     ]
-    return _table(["server", unit, "rounds", "per CPU second"], rows)
+    return _table(["", unit, "rounds", "per CPU second"], rows)
 
 
 def _rate(unit: str, costs: Sequence[float]) -> str:

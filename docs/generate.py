@@ -18,14 +18,15 @@ from types import ModuleType
 from typing import Any
 
 import ws_middleware
-from ws_middleware import AsyncConnection, Options, Request, TextMessage
+from ws_middleware import AsyncConnection, Options, Request, TextMessage, auth
 from ws_middleware.core import codec, pure
 
 REFERENCE = Path(__file__).parent / "reference"
 SOURCE = "<!-- Written by docs/generate.py from the code: change it there. -->"
 
 #: Which names belong together, in the order of the page.
-SECTIONS = {
+Sections = dict[str, list[str]]
+SECTIONS: Sections = {
     "Routes and servers": ["WebSockets", "Handler", "Options", "Server", "Request"],
     "Clients": [
         "connect",
@@ -52,6 +53,7 @@ SECTIONS = {
         "UnsupportedError",
         "ConcurrencyError",
     ],
+    "Refusals": ["Unauthorized", "Forbidden", "Reject"],
     "Frames": [
         "Frame",
         "Opcode",
@@ -71,6 +73,12 @@ SECTIONS = {
     ],
     "The protocol without I/O": ["Endpoint", "legal_first_bytes"],
 }
+AUTH_SECTIONS: Sections = {
+    "Passwords": ["Basic", "Digest", "HashedPasswords", "Htpasswd", "Htdigest", "digest_secret"],
+    "Tokens, sessions and tickets": ["Bearer", "insufficient_scope", "Cookie", "Ticket"],
+    "Together, and later": ["AnyOf", "FirstMessage", "Admitted"],
+    "What was used once": ["Spend", "Spent"],
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -86,7 +94,11 @@ def main(arguments: list[str]) -> int:
 
 def pages() -> dict[str, str]:
     """Make the pages."""
-    return {"api.md": make_api(), "options.md": make_options()}
+    return {
+        "api.md": make_api("The API", API_INTRODUCTION, ws_middleware, SECTIONS),
+        "auth.md": make_api("Authenticators", AUTH_INTRODUCTION, auth, AUTH_SECTIONS),
+        "options.md": make_options(),
+    }
 
 
 def is_current(name: str, text: str) -> bool:
@@ -98,26 +110,33 @@ def is_current(name: str, text: str) -> bool:
 # --- the API ---
 
 
-def make_api() -> str:
-    """Make the page of all public names."""
-    listed = [name for names in SECTIONS.values() for name in names]
-    others = [name for name in ws_middleware.__all__ if name not in [*listed, "__version__"]]
-    sections = {**SECTIONS, "Further names": others} if others else SECTIONS
+def make_api(title: str, introduction: str, module: ModuleType, sections: Sections) -> str:
+    """Make the page of all public names of a module."""
+    listed = [name for names in sections.values() for name in names]
+    others = [name for name in module.__all__ if name not in [*listed, "__version__"]]
+    sections = {**sections, "Further names": others} if others else sections
     index = [
-        f"- {title}: " + ", ".join(f"[{name}](#{name.lower()})" for name in names)
-        for title, names in sections.items()
+        f"- {section}: " + ", ".join(f"[{name}](#{name.lower()})" for name in names)
+        for section, names in sections.items()
     ]
-    parts = ["# The API", SOURCE, API_INTRODUCTION, "\n".join(index)]
-    for title, names in sections.items():
-        parts.append(f"## {title}")
+    parts = [f"# {title}", SOURCE, introduction, "\n".join(index)]
+    for section, names in sections.items():
+        parts.append(f"## {section}")
         for name in names:
-            parts += describe(name, getattr(ws_middleware, name))
+            parts += describe(name, getattr(module, name))
     return "\n\n".join(parts) + "\n"
 
 
 API_INTRODUCTION = """\
-After this page you know every public name of `ws_middleware`. What is not here, or in another page
-of the documentation, may change in any version."""
+After this page you know every public name of `ws_middleware`, but for those of
+[`ws_middleware.auth`](auth.md). What is not here, or in another page of the documentation, may
+change in any version."""
+
+AUTH_INTRODUCTION = """\
+After this page you know every public name of `ws_middleware.auth`: authenticators, for the setting
+[`authenticate`](options.md), and what they check against. How to use them is in
+[protect one route](../howto/protect-one-route.md) and
+[log in from a browser](../howto/login-from-a-browser.md)."""
 
 
 def describe(name: str, thing: Any) -> Iterator[str]:

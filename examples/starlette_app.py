@@ -1,6 +1,6 @@
 """Add our routes to a Starlette app that has pages, and a WebSocket endpoint, of its own.
 
-uvicorn --ws ws_middleware.asgi.uvicorn:WebSocketProtocol examples.starlette_app:app
+uvicorn examples.starlette_app:app
 """
 
 from __future__ import annotations

@@ -67,7 +67,9 @@ class Received(NamedTuple):
 class Peer:
     """Be one TCP connection to a server, from raw bytes to whole frames."""
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1", receive_buffer: int = 0) -> None:
+    def __init__(
+        self, port: int, *, host: str = "127.0.0.1", source: str = "", receive_buffer: int = 0
+    ) -> None:
         self.key = base64.b64encode(os.urandom(16)).decode()
         self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -75,6 +77,8 @@ class Peer:
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.connect((host, port))
         #: The port of our own end.
         self.port: int = self.socket.getsockname()[1]

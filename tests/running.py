@@ -83,14 +83,15 @@ class RunningServer:
 
 
 class Log:
-    """Read what a server has printed since the test began."""
+    """Read the lines that a server has printed since the test began; half a line does not count."""
 
     def __init__(self, server: RunningServer) -> None:
         self._server = server
         self._start = len(server.log)
 
     def __str__(self) -> str:
-        return self._server.log[self._start :]
+        printed = self._server.log[self._start :]
+        return printed[: printed.rfind("\n") + 1]
 
     def told(self, name: str, what: str) -> None:
         """Wait until a handler has reported what became of it, and check that it did so once."""

@@ -19,6 +19,7 @@ from ws_middleware.broadcast import broadcast
 from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import Frame, Opcode
 from ws_middleware.core.messages import BinaryMessage, Ping, Pong, TextMessage
+from ws_middleware.core.receiver import Receiver
 from ws_middleware.driver import BLOCK
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed, UnexpectedMessageError
 
@@ -808,3 +809,49 @@ async def test_credentials_are_renewed_in_time() -> None:
     line.connection.renew(None)
     await asyncio.sleep(3600)
     assert line.connection.state is State.OPEN
+
+
+# --- what the system has no more of, and clocks ---
+
+
+@pytest.mark.fault(102)
+@in_virtual_time
+async def test_connection_without_memory_is_dropped_and_told() -> None:
+    line = Line()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Receiver, "feed", raise_memory_error)
+        line.transport.feed(frame(TEXT, "hello"))
+        with pytest.raises(ConnectionClosed, match="no memory"):
+            await line.connection.recv()
+    await line.connection.wait_closed()
+
+
+def raise_memory_error(*arguments: object) -> None:
+    raise MemoryError
+
+
+@pytest.mark.fault(103)
+@pytest.mark.parametrize("jump", [3600, -3600])
+def test_jumps_of_the_wall_clock_move_no_deadline(
+    monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    wall = time.time
+
+    @in_virtual_time
+    async def talk() -> None:
+        line = Line(ping_interval=20, ping_timeout=5)
+        line.connection.renew(wall() + 60)
+        begun = asyncio.get_running_loop().time()
+        monkeypatch.setattr(time, "time", lambda: wall() + jump)
+        await asyncio.sleep(19)
+        line.transport.feed(frame(PONG))
+        await asyncio.sleep(19)
+        line.transport.feed(frame(PONG))
+        await asyncio.sleep(19)
+        line.transport.feed(frame(PONG))
+        with pytest.raises(ConnectionClosed, match="4401"):
+            await line.connection.recv()
+        assert 59 < asyncio.get_running_loop().time() - begun < 75
+        await line.connection.wait_closed()
+
+    talk()

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as comparison
-from benchmarks import codec, load
+from benchmarks import auth, codec, load
+from benchmarks import client as client_comparison
+from benchmarks.clients import BLOCKING, CLIENTS, LOOPING, run_blocking, run_looping
 from benchmarks.measure import WORKLOADS
 from benchmarks.report import make_report
 from benchmarks.servers import SERVERS
@@ -109,3 +111,35 @@ def test_protocol_layer_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert codec.main(["--smoke"]) == 0
     printed = capsys.readouterr().out
     assert all(f"| {row} | " in printed for row in codec.ROWS)
+
+
+def test_authenticators_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert auth.main(["--smoke"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"| {row} | " in printed for row in auth.ROWS)
+    assert "10 challenges: +0 KiB" in printed
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_clients_are_measured(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.clients.WARM_UP", 0.0)
+
+    ws = WebSockets(extensions=())
+    ws.add("/", _echo)
+
+    async def measure() -> float:
+        async with Server(ws, port=0) as server:
+            url = f"ws://127.0.0.1:{server.port}/"
+            if client in BLOCKING:
+                return await asyncio.to_thread(run_blocking, BLOCKING[client], "32", url, 0.05)
+            return await run_looping(LOOPING[client], "32", url, 0.05)
+
+    assert asyncio.run(measure()) > 0
+
+
+def test_comparison_of_clients_is_written(tmp_path: Path) -> None:
+    output = tmp_path / "results.md"
+    options = ["--rounds", "1", "--seconds", "0.1", "--output", str(output)]
+    chosen = ["--clients", "connect", "websockets.sync", "--workloads", "receive"]
+    assert client_comparison.main([*options, *chosen]) == 0
+    assert "websockets.sync : connect" in output.read_text()

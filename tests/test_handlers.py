@@ -671,3 +671,27 @@ async def test_handler_without_callbacks_drops_what_comes() -> None:
     assert line.transport.is_reading()
     leave(line)
     await running
+
+
+# --- no threads ---
+
+
+@pytest.mark.fault(99)
+@in_virtual_time
+async def test_handler_without_a_thread_is_refused_and_the_next_one_runs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    line = Line()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        running = asyncio.ensure_future(run_handler(answer_blocking, line.connection, {}))
+        await settled()
+    (closing,) = line.transport.take_frames()
+    assert closing == Received(CLOSE, b"\x03\xf5no thread is free", True, 0)
+    assert "can't start new thread" in caplog.text
+    assert "Traceback" not in caplog.text
+    line.transport.feed(close(1013))
+    await running

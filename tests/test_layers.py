@@ -15,16 +15,16 @@ from tests.running import ROOT
 #: From the bottom to the top; inside a layer, too, a module imports only what stands before it.
 LAYERS = {
     "values": """
-        errors version core core.headers core.keepalive core.frames core.origins core.throttle
+        version core core.headers errors core.keepalive core.frames core.origins core.throttle
         core.forwarding core.uri
     """,
     "protocol": """
         core.pure core.codec core.messages core.extensions core.handshake
         extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
-        options core.sender core.receiver core.endpoint
+        options core.sender core.receiver core.endpoint core.frame_tap
         auth.schemes auth.answers auth.proof auth.identity auth.first_message
     """,
-    "drivers": "native waiting pool stream driver socket_driver",
+    "drivers": "native waiting pool stream alarms driver socket_driver",
     "authenticators": """
         auth.steps auth.signing auth.nonces auth.spent auth.reading auth.stores auth.files
         auth.views auth.basic auth.bearer auth.cookie auth.digest auth.ticket auth.any_of auth
@@ -40,7 +40,7 @@ LAYERS = {
         wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         raw accepting
-        asgi asgi.types asgi.lingering asgi.session asgi.handover asgi.uvicorn
+        asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
         asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
         asgi.middleware
         server
@@ -69,7 +69,7 @@ THIRD_PARTIES = {
     "passlib": ["auth.files"],
     "h11": ["asgi.guard", "request_reader", "response_reader"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
-    "a2wsgi": ["cli.target"],
+    "a2wsgi": ["asgi.adapting"],
     "python_socks": ["client.socks"],
     "prompt_toolkit": ["cli.prompt"],
 }

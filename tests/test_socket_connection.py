@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import socket
 import threading
 import time
@@ -20,6 +21,7 @@ from ws_middleware.core.extensions import Role
 from ws_middleware.core.frames import Frame, Opcode
 from ws_middleware.core.handshake import RequestHead
 from ws_middleware.core.messages import BinaryMessage, Ping, TextMessage
+from ws_middleware.core.receiver import Receiver
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
 from ws_middleware.options import Options
 from ws_middleware.request import Request
@@ -503,3 +505,67 @@ def test_connection_is_closed_when_its_credentials_expire(sockets: Sockets) -> N
     wire.send_frame(CLOSE, b"\x11\x31")
     with pytest.raises(ConnectionClosed):
         connection.recv()
+
+
+# --- what the system has no more of, and what it does in small pieces ---
+
+
+@pytest.mark.fault(102)
+def test_connection_without_memory_is_dropped_and_others_live(
+    monkeypatch: pytest.MonkeyPatch, sockets: Sockets, start: Start
+) -> None:
+    """Also where nobody receives, and the attendant reads."""
+    ours, theirs = sockets
+    connection = make_connection(ours)
+
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Receiver, "feed", fail)
+        Wire(theirs).send_frame(TEXT, "hello")
+        eventually(lambda: connection.state is State.CLOSED)
+    with pytest.raises(ConnectionClosed, match="no memory"):
+        connection.recv()
+    other, peer = socket.socketpair()
+    with other, peer:
+        second = make_connection(other)
+        Wire(peer).send_frame(PING, "x")
+        assert Wire(peer).read_frame().opcode == PONG  # the attendant is still there
+        second.abort()
+
+
+class Stingy(socket.socket):
+    """Be a socket that moves one byte at a time, with interruptions in between."""
+
+    turns = itertools.count()
+
+    def _interrupt(self) -> None:
+        if next(self.turns) % 3 == 0:
+            raise BlockingIOError
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if flags:
+            self._interrupt()
+        return super().recv(min(size, 1), flags)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self._interrupt()
+        return super().send(memoryview(data)[:1], flags)
+
+
+@pytest.mark.fault(101)
+def test_bytes_that_move_one_by_one_are_all_there(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    stingy = Stingy(fileno=os.dup(ours.fileno()))
+    with stingy:
+        connection = make_connection(stingy)
+        wire = Wire(theirs)
+        wire.send_frame(TEXT, "hello")
+        wire.send_frame(BINARY, bytes(range(256)) * 4)
+        assert connection.recv() == "hello"
+        assert connection.recv() == bytes(range(256)) * 4
+        sending = start(connection.send, b"x" * 3000)
+        assert wire.read_message() == b"x" * 3000
+        sending.result(PATIENCE)
+        connection.abort()

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from ws_middleware.alarms import alarms_of
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.options import Options
 
@@ -31,6 +32,7 @@ class StreamDriver(asyncio.Protocol):
     """Drive an endpoint over an asyncio transport."""
 
     __slots__ = (
+        "__weakref__",
         "_change",
         "_half_closed",
         "_input",
@@ -39,8 +41,8 @@ class StreamDriver(asyncio.Protocol):
         "_options",
         "_ping_waiters",
         "_reading_paused",
+        "_rings_at",
         "_soon",
-        "_timer",
         "_transport",
         "_unwritten",
         "_waiter",
@@ -66,7 +68,7 @@ class StreamDriver(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None  # of the one receiver
         self._wants_pieces = False
         self._change: asyncio.Future[None] | None = None  # there is room to write, or the end
-        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at: float | None = None  # the alarm
         self._soon: asyncio.Handle | None = None
         self._unwritten = 0
         self._half_closed = False
@@ -147,7 +149,7 @@ class StreamDriver(asyncio.Protocol):
             self.endpoint.lose(f"the connection was lost: {exc}" if exc else "")
         self._transport = None
         self._input = None
-        self._cancel_timer()
+        self._cancel_alarm()
         self._wake_receiver()
         self._wake_watchers()
         self._answer_pings()
@@ -245,7 +247,7 @@ class StreamDriver(asyncio.Protocol):
             change.set_result(None)
 
     def _answer_pings(self) -> None:
-        answered, self.endpoint.acknowledged = self.endpoint.acknowledged, []
+        answered, self.endpoint.acknowledged = self.endpoint.acknowledged, ()
         waiters = self._ping_waiters or ()
         for payload, latency in answered:
             for token, waiter in waiters:
@@ -271,15 +273,29 @@ class StreamDriver(asyncio.Protocol):
 
     def _arm(self) -> None:
         deadline = self.endpoint.next_deadline(self._loop.time())
-        if deadline is not None and (self._timer is None or self._timer.when() > deadline):
-            # A timer that rings early asks again then.
-            self._cancel_timer()
-            self._timer = self._loop.call_at(deadline, self._on_timer)
+        if deadline is not None and (self._rings_at is None or self._rings_at > deadline):
+            # An alarm that rings early asks again then.
+            self._set_alarm(deadline)
 
-    def _on_timer(self) -> None:
-        self._timer = None
+    def _set_alarm(self, deadline: float) -> None:
+        self._cancel_alarm()
+        self._rings_at = alarms_of(self._loop).set(self._loop, self, deadline)
+
+    def _cancel_alarm(self) -> None:
+        if self._rings_at is not None:
+            alarms_of(self._loop).cancel(self, self._rings_at)
+            self._rings_at = None
+
+    def on_alarm(self, moment: float) -> None:
+        """Do what is due."""
+        if moment != self._rings_at or self._transport is None:
+            return
+        self._rings_at = None
+        if self.endpoint.is_over or self._transport.is_closing():
+            self._transport.abort()
+            return
         now = self._loop.time()
-        if self._transport is not None and self.write_paused:
+        if self.write_paused:
             unwritten = self._transport.get_write_buffer_size()
             if unwritten < self._unwritten:
                 self.endpoint.write_progressed(now)
@@ -298,15 +314,9 @@ class StreamDriver(asyncio.Protocol):
             return
         if self.endpoint.is_over or not transport.can_write_eof():
             # What is written still has to leave; a peer that does not take it loses it.
-            self._cancel_timer()
-            self._timer = self._loop.call_later(self._options.close_timeout, transport.abort)
+            self._set_alarm(self._loop.time() + self._options.close_timeout)
             if not self.write_paused:
                 transport.close()
         elif not self._half_closed and not self.write_paused:
             self._half_closed = True
             end_stream(transport)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

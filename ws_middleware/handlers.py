@@ -25,7 +25,7 @@ from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.messages import Data, Ping, Pong
 from ws_middleware.errors import ConnectionClosed
-from ws_middleware.pool import Pool, call_in, start_thread
+from ws_middleware.pool import OutOfThreadsError, Pool, call_in, start_thread
 from ws_middleware.socket_connection import SocketConnection
 
 __all__ = ["Handler", "HandlerLike", "check_handler", "run_handler"]
@@ -109,6 +109,9 @@ async def run_handler(
             connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
             raise
         _fail(connection)
+    except OutOfThreadsError as error:
+        logger.error("no thread for the handler of %a: %s", connection.request.path, error)
+        connection.start_closing(CloseCode.TRY_AGAIN_LATER, "no thread is free")
     except Exception as error:
         if not _is_end_of(connection, error):
             _fail(connection)

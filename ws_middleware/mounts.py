@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from ws_middleware.asgi.adapting import adapt_wsgi, is_asgi
 from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
 from ws_middleware.core.endpoint import UNAUTHORIZED
@@ -61,15 +62,22 @@ class WebSockets(Router):
         return self.gate.close_where(matches, code, reason)
 
     def asgi(
-        self, app: ASGIApp | None = None, *, install: Literal["auto"] | bool = "auto"
+        self,
+        app: ASGIApp | WSGIApp | None = None,
+        *,
+        install: Literal["auto"] | bool = "auto",
+        wsgi: bool | None = None,
     ) -> ASGIMiddleware:
         """Mount on an ASGI app, or be one: other paths are then 404.
 
         Under uvicorn our protocol class is put in place when the app starts; with `install=False`
         that is left to `--ws ws_middleware.asgi.uvicorn:WebSocketProtocol`. Other servers give
-        ASGI events, and the same handlers run over those.
+        ASGI events, and the same handlers run over those. A WSGI app answers its plain requests
+        in threads; `wsgi` says that it is one, or is not, where its signature leaves that open.
         """
-        return ASGIMiddleware(self, app, install=install)
+        if app is not None and (not is_asgi(app) if wsgi is None else wsgi):
+            app = adapt_wsgi(app)
+        return ASGIMiddleware(self, cast(ASGIApp | None, app), install=install)
 
     def wsgi(self, app: WSGIApp | None = None, **settings: Any) -> WSGIMiddleware:
         """Mount on a WSGI app, or be one; `settings` are those of `WSGIMiddleware`.

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["Pool", "call_in", "start_thread", "waiting"]
+__all__ = ["OutOfThreadsError", "Pool", "call_in", "start_thread", "waiting"]
 
 _Result = TypeVar("_Result")
 _Work = Callable[[], object]
@@ -21,9 +21,17 @@ _Work = Callable[[], object]
 _current = threading.local()  # its `pool` is the one that the thread belongs to
 
 
+class OutOfThreadsError(RuntimeError):
+    """Tell that the system gives no more threads."""
+
+
 def start_thread(work: _Work) -> None:
-    """Run a call in a thread of its own."""
-    threading.Thread(target=work, name="ws_middleware handler", daemon=True).start()
+    """Run a call in a thread of its own; `OutOfThreadsError` where there is none."""
+    thread = threading.Thread(target=work, name="ws_middleware handler", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OutOfThreadsError(str(error)) from None
 
 
 async def call_in(start: Callable[[_Work], object], function: Callable[[], _Result]) -> _Result:

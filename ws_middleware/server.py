@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 import os
 import signal
 import socket
@@ -160,7 +161,8 @@ class _Server(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve; afterwards every peer was told 1001, and no socket is open."""
         try:
-            await super().serve(sockets)
+            with _calm_accepting(asyncio.get_running_loop()):
+                await super().serve(sockets)
         finally:
             if asyncio._get_running_loop() is not None:  # else it was closed under us
                 self._release()
@@ -175,6 +177,35 @@ class _Server(uvicorn.Server):
             connection.transport.abort()
         for task in list(self.server_state.tasks):
             task.cancel()
+
+
+@contextlib.contextmanager
+def _calm_accepting(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Tell in one line that there are no descriptors left: asyncio tells it thousands of times."""
+    former = loop.get_exception_handler()
+    told_at = -math.inf
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal told_at
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            if loop.time() >= told_at + 1.0:
+                told_at = loop.time()
+                logger.error("new connections have to wait: %s (ulimit -n)", error.strerror)
+        elif former is None:
+            loop.default_exception_handler(context)
+        else:
+            former(loop, context)
+
+    loop.set_exception_handler(handle)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(former)
+
+
+#: What the system says when it has no descriptor, or no memory, for another connection.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class _StandaloneServer(_Server):

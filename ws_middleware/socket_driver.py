@@ -270,7 +270,7 @@ class SocketDriver:
         for payload, latency in endpoint.acknowledged:
             if payload in self.pings:
                 self.pings[payload] = latency
-        endpoint.acknowledged.clear()
+        endpoint.acknowledged = ()
 
     def _gather(self) -> None:
         """Send what the endpoint has to send, behind what was not sent yet."""

@@ -23,11 +23,11 @@ from ws_middleware import (
     WebSockets,
 )
 from ws_middleware.asgi.types import Receive, Scope, Send
-from ws_middleware.auth import Admitted, FirstMessage
+from ws_middleware.auth import Admitted, AnyOf, Basic, Bearer, Digest, FirstMessage, Ticket
 
 logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
 
-__all__ = ["CHALLENGES", "add_doors", "app", "ws"]
+__all__ = ["CHALLENGES", "TICKET", "USERS", "add_doors", "app", "ws"]
 
 CHALLENGES = ['Digest realm="doors", nonce="1"', 'Basic realm="doors"']
 
@@ -55,7 +55,7 @@ class ByKeyAtOnce:
 
 
 def for_a_moment(request: Request) -> Admitted:
-    return Admitted(by_key(request), expires_at=time.time() + 0.3, headers=[("X-Rest", "0.3")])
+    return Admitted(by_key(request), expires_at=time.time() + 1, headers=[("X-Rest", "1")])
 
 
 def by_cookie(request: Request) -> Admitted | None:
@@ -83,9 +83,13 @@ def by_word(message: str | bytes, request: Request) -> str:
     raise Forbidden("this is not the word")
 
 
-async def by_word_later(message: str | bytes, request: Request) -> Admitted:
+async def by_word_later(message: str | bytes, request: Request) -> str:
     await asyncio.sleep(0.01)
-    return Admitted(by_word(message, request), expires_at=time.time() + 0.3)
+    return by_word(message, request)
+
+
+def by_word_for_a_moment(message: str | bytes, request: Request) -> Admitted:
+    return Admitted(by_word(message, request), expires_at=time.time() + 1)
 
 
 def mistake(request: Request) -> str:
@@ -105,6 +109,12 @@ async def refuse_all_but_ann(request: Request, identity: object) -> bool:
     return identity == "ann"
 
 
+USERS = {"ann": "secret", "J\xe4s\xf8n": "p\xe4:ss:", "empty": "", "long": "x" * 1024}
+BASIC, DIGEST = Basic(USERS), Digest(USERS, algorithms=["SHA-256", "SHA-256-sess", "MD5"])
+BEARER = Bearer({"t0ken": "ann"}, subprotocol="bearer.", query="access_token")
+#: The same in all processes, tests included.
+TICKET = Ticket(b"a key for tests only", lifetime=60.0)
+
 DOORS: dict[str, dict[str, Any]] = {
     "open": {},
     "key": {"authenticate": by_key},
@@ -117,9 +127,11 @@ DOORS: dict[str, dict[str, Any]] = {
     "wrong-ticket": {"authenticate": by_wrong_ticket},
     "word": {"authenticate": FirstMessage(by_word)},
     "word-later": {"authenticate": FirstMessage(by_word_later)},
+    "word-for-a-moment": {"authenticate": FirstMessage(by_word_for_a_moment)},
     "word-soon": {"authenticate": FirstMessage(by_word, timeout=0.2)},
     "mistake": {"authenticate": mistake},
     "hang": {"authenticate": hang, "open_timeout": 0.5},
+    "hang-long": {"authenticate": hang, "open_timeout": 60.0},
     "reject": {"admit": reject},
     "ann-only": {"authenticate": by_key, "admit": refuse_all_but_ann},
     "readable": {"authenticate": lambda request: None, "readable": "browser"},
@@ -129,6 +141,13 @@ DOORS: dict[str, dict[str, Any]] = {
     "one-each": {"authenticate": by_key, "max_connections_per_identity": 1},
     "slowly": {"max_handshakes_per_second": 0.1},
     "guessed": {"authenticate": by_key, "max_failures_per_minute": 3},
+    "basic": {"authenticate": BASIC},
+    "digest": {"authenticate": DIGEST},
+    "digest-briefly": {"authenticate": Digest(USERS, lifetime=0.2)},
+    "sha-256": {"authenticate": Digest(USERS)},
+    "bearer": {"authenticate": BEARER, "subprotocols": ["chat"]},
+    "tickets": {"authenticate": TICKET, "subprotocols": ["chat"]},
+    "any": {"authenticate": AnyOf(BEARER, BASIC, DIGEST)},
     "proxied": {"trusted_proxies": ["127.0.0.1"]},
 }
 
@@ -202,6 +221,10 @@ async def pages(scope: Scope, receive: Receive, send: Send) -> None:
         for step in ("startup", "shutdown"):
             await receive()
             await send({"type": f"lifespan.{step}.complete"})
+        return
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close"})
         return
     fields = [(b"content-length", b"10")]
     await send({"type": "http.response.start", "status": 200, "headers": fields})

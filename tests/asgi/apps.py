@@ -14,8 +14,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from tests.admission.doors import add_doors
 from tests.wsgi import apps as shapes
-from ws_middleware import AsyncConnection, Connection, UnsupportedError, WebSockets
+from ws_middleware import AsyncConnection, Connection, Unauthorized, UnsupportedError, WebSockets
+from ws_middleware import Request as Handshake
 
 logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
 
@@ -43,10 +45,26 @@ async def tell(connection: AsyncConnection, name: str) -> None:
             "cookie": request.cookies.get("taste"),
             "host": request.host,
             "secure": request.secure,
+            "version": request.head.version,
             "address": (connection.remote_address or [None])[0],
             "subprotocol": connection.subprotocol,
         }
     )
+
+
+def authenticate(request: Handshake) -> str:
+    """Let in whoever says so."""
+    if request.headers.get("authorization") != "Bearer good":
+        raise Unauthorized(['Bearer realm="test"'], "who are you?")
+    return "ann"
+
+
+@ws.route("/known", authenticate=authenticate)
+async def tell_identity(connection: AsyncConnection) -> None:
+    await connection.send(f"you are {connection.identity}")
+
+
+add_doors(ws)
 
 
 @ws.route("/telling")

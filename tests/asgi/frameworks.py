@@ -155,7 +155,7 @@ async def litestar_guarded(socket: litestar.WebSocket[Any, Any, Any]) -> None:
 
 @litestar.websocket("/litestar/direct")
 async def litestar_direct(socket: litestar.WebSocket[Any, Any, Any]) -> None:
-    connection = direct(socket.scope)  # type: ignore[arg-type]
+    connection = direct(socket.scope)
     await socket.accept()
     await tell_latency(connection)
 

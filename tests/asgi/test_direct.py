@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.asgi.handshaking import Handshake
+from tests.asgi.handshaking import App, Handshake
 from tests.inprocess import in_virtual_time, settled
 from tests.peer import CLOSE, TEXT, frame
 from ws_middleware import AsyncConnection, ConnectionClosed, UnsupportedError, direct
@@ -18,7 +18,7 @@ Handler = Callable[[AsyncConnection, Any, Any], Awaitable[None]]
 ACCEPT = {"type": "websocket.accept"}
 
 
-def app_of(handler: Handler, *, before: bool) -> Callable[[Any, Any, Any], Awaitable[None]]:
+def app_of(handler: Handler, *, before: bool) -> App:
     """Make an app that goes direct before or after it accepts."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from ws_middleware.auth.views import make_asgi_view, make_wsgi_view
+from ws_middleware.auth.views import AsgiView, WsgiView
 
 ORIGIN = "https://a.example"
 
 
-def issue(identity: Any, *, path: str | None, origin: str | None) -> str:
+def issue(identity: Any, *, path: str, origin: str | None) -> str:
+    if not path.startswith("/"):
+        raise ValueError("no slash")
     return f"{identity} {path} {origin}"
 
 
@@ -22,7 +24,7 @@ def ask_wsgi(method: str, query: str, origin: str | None, user: Any) -> Any:
     if origin is not None:
         environ["HTTP_ORIGIN"] = origin
     started: list[Any] = []
-    view = make_wsgi_view(issue, 30.0, lambda environ: environ["user"])
+    view = WsgiView(issue, 30.0, lambda environ: environ["user"])
     body = b"".join(view(environ, lambda *given: started.append(given)))
     [(status, headers)] = started
     return int(status.split()[0]), dict(headers), json.loads(body)
@@ -43,7 +45,7 @@ def ask_asgi(method: str, query: str, origin: str | None, user: Any) -> Any:
     answers = []
     for identify in (lambda scope: scope["user"], identify_later):
         sent.clear()
-        asyncio.run(make_asgi_view(issue, 30.0, identify)(scope, None, send))  # type: ignore[arg-type]
+        asyncio.run(AsgiView(issue, 30.0, identify)(scope, None, send))
         start, body = sent
         headers = {name.decode().title(): value.decode() for name, value in start["headers"]}
         answers.append((start["status"], headers, json.loads(body["body"])))

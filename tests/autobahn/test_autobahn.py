@@ -52,12 +52,21 @@ SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[RunningServer]]] =
     "werkzeug": lambda log: _launched(log, "werkzeug"),
     "gevent.pywsgi": lambda log: _launched(log, "pywsgi"),
     "waitress": lambda log: _launched(log, "waitress"),
+    "uvicorn": lambda log: _uvicorn(log),
+    "uvicorn, Starlette's endpoint": lambda log: _uvicorn(log),
 }
+#: The paths that are examined where it is not the root.
+PATHS = {"uvicorn, Starlette's endpoint": "/starlette"}
 
 
 def _gunicorn(log: Path, app: str, *options: str) -> AbstractContextManager[RunningServer]:
     command = ["gunicorn", "-w", "1", *options, f"tests.autobahn.wsgi_app:{app}", "-b"]
     return _listening(log, lambda port: [*command, f"127.0.0.1:{port}"])
+
+
+def _uvicorn(log: Path) -> AbstractContextManager[RunningServer]:
+    command = ["uvicorn", "--ws-ping-interval", "0", "tests.autobahn.asgi_app:app", "--port"]
+    return _listening(log, lambda port: [*command, str(port)])
 
 
 def _launched(log: Path, server: str) -> AbstractContextManager[RunningServer]:
@@ -89,7 +98,7 @@ def testsuite() -> Path:
 @pytest.mark.parametrize("name", SERVERS)
 def test_server_gets_full_marks(name: str, testsuite: Path, tmp_path: Path) -> None:
     with SERVERS[name](tmp_path / "server.log") as server:
-        results = _examine(testsuite, f"{server.url}/", tmp_path)
+        results = _examine(testsuite, server.url + PATHS.get(name, "/"), tmp_path)
         assert server.process.poll() is None, f"the server ended: {server.log}"
     _check(results)
     assert "Traceback" not in server.log

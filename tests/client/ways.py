@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.inprocess import run_really
 from ws_middleware.aio import AsyncConnection
@@ -13,7 +14,7 @@ from ws_middleware.client import aconnect, connect
 from ws_middleware.connection import Connection
 from ws_middleware.core.messages import Data
 
-__all__ = ["Open", "both_ways", "read_all"]
+__all__ = ["Open", "both_ways", "read_all", "standard_ways"]
 
 #: Open a connection with settings, and abort it: what it knows of itself stays.
 Open = Callable[..., Connection | AsyncConnection]
@@ -26,16 +27,24 @@ def _blocking(url: str, **settings: Any) -> Connection:
 
 
 def _asynchronous(url: str, **settings: Any) -> AsyncConnection:
-    async def run() -> AsyncConnection:
-        connection = await aconnect(url, **settings)
-        connection.abort()
-        await connection.wait_closed()
-        return connection
-
-    return run_really(run())
+    return run_really(_open(url, settings))
 
 
-both_ways = pytest.mark.parametrize(
+def _on_uvloop(url: str, **settings: Any) -> AsyncConnection:
+    return run_really(_open(url, settings), uvloop.new_event_loop)
+
+
+async def _open(url: str, settings: Any) -> AsyncConnection:
+    connection = await aconnect(url, **settings)
+    connection.abort()
+    await connection.wait_closed()
+    return connection
+
+
+_WAYS: dict[str, Open] = {"connect": _blocking, "aconnect": _asynchronous, "uvloop": _on_uvloop}
+both_ways = pytest.mark.parametrize("open_", _WAYS.values(), ids=_WAYS)
+#: Without uvloop, which looks up names by itself and tries one address after the other.
+standard_ways = pytest.mark.parametrize(
     "open_", [_blocking, _asynchronous], ids=["connect", "aconnect"]
 )
 
@@ -50,4 +59,4 @@ def read_all(open_: Open, url: str, **settings: Any) -> tuple[list[Data], int | 
         async with aconnect(url, **settings) as connection:
             return [message async for message in connection], connection.close_code
 
-    return run_really(run())
+    return run_really(run(), uvloop.new_event_loop if open_ is _on_uvloop else None)

@@ -18,6 +18,7 @@ from ws_middleware.core.endpoint import ANSWER_TIME, MAX_UNANSWERED_PINGS, Endpo
 from ws_middleware.core.extensions import ActiveExtension, Role
 from ws_middleware.core.frames import RSV2, Frame, Opcode
 from ws_middleware.core.messages import BinaryMessage, Fragment, Message, Ping, Pong, TextMessage
+from ws_middleware.core.receiver import Receiver
 from ws_middleware.errors import ConnectionClosed, ProtocolError
 from ws_middleware.options import Options
 
@@ -100,7 +101,7 @@ def test_pongs_nobody_asked_for_have_no_effect() -> None:
     endpoint = make()
     assert receive(endpoint, frame(PONG, b"why not")) == []
     assert endpoint.data_to_send() == b""
-    assert endpoint.acknowledged == []
+    assert endpoint.acknowledged == ()
 
 
 @pytest.mark.parametrize("payload", [b"", b"x", bytes(range(125))])
@@ -328,7 +329,7 @@ def test_remembered_pings_are_bounded() -> None:
     for number in range(MAX_UNANSWERED_PINGS + 10):
         endpoint.ping(b"%d" % number, NOW)
     receive(endpoint, frame(PONG, b"9"))
-    assert endpoint.acknowledged == [], "too old to be remembered"
+    assert endpoint.acknowledged == (), "too old to be remembered"
     receive(endpoint, frame(PONG, b"%d" % (MAX_UNANSWERED_PINGS + 9)))
     assert len(endpoint.acknowledged) == MAX_UNANSWERED_PINGS
 
@@ -1133,3 +1134,24 @@ def test_silent_connections_are_kept_alive_by_pings() -> None:
     assert pair.client.state is State.OPEN
     assert pair.server.state is State.OPEN
     assert pair.client.latency == 0
+
+
+# --- no memory ---
+
+
+@pytest.mark.fault(102)
+@pytest.mark.parametrize("step", ["feed", "take_messages", "next_event"])
+def test_connection_ends_where_there_is_no_memory_for_its_input(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    endpoint = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(Receiver, step, fail)
+        receive(endpoint, frame(TEXT, "hello", fin=False))
+    assert endpoint.wants_abort
+    receive(endpoint, frame(TEXT, "hello"))
+    closed = ended(endpoint)
+    assert (closed.code, "no memory" in closed.detail) == (1006, True)

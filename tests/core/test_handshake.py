@@ -441,7 +441,7 @@ def test_field_that_would_break_the_head_apart_is_refused(field: tuple[str, str]
 
 @pytest.mark.row(92)
 def test_field_beyond_latin_1_is_refused() -> None:
-    with pytest.raises(ValueError, match="latin-1"):
+    with pytest.raises(ValueError, match="is not a header field"):
         encode_request("/", [("X", "\u20ac")])
 
 
@@ -637,3 +637,11 @@ def test_refusal_of_head_has_no_body() -> None:
     response = parse_response(encode_refusal(HandshakeError(405, "no"), "HEAD"))
     assert response.body == b""
     assert response.fields["content-length"] == "3"
+
+
+def test_refusal_may_have_a_content_of_its_own_and_go_on() -> None:
+    error = HandshakeError(403, "no", [("Content-Type", "text/html"), ("Content-Length", "99")])
+    error.body = b"<p>no"
+    response = parse_response(encode_refusal(error, goes_on=True))
+    fields = {"content-type": "text/html", "content-length": "5"}
+    assert response == (403, fields, b"<p>no")

@@ -9,6 +9,8 @@ import ast
 import hashlib
 import json
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 import zlib
@@ -17,10 +19,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.scripted import Script, accepting, scripted
 from tests.docs.commands import run_documented
 from tests.interop.chromium import run_chromium
-from tests.peer import BINARY, CLOSE, CONTINUATION, TEXT, Peer
-from tests.running import PATIENCE, ROOT, RunningServer, eventually
+from tests.peer import BINARY, CLOSE, CONTINUATION, TEXT, Peer, frame
+from tests.running import PATIENCE, ROOT, RunningServer, eventually, run_command
+from tests.wsgi.asking import Answer, ask
+from ws_middleware.auth.answers import basic_credentials, digest_credentials
+from ws_middleware.auth.schemes import parse_challenges
 
 #: A browser may take its time, while the other side waits without answering pings.
 NO_PINGS = ["--ping-interval", "0"]
@@ -47,7 +53,7 @@ def command_of(name: str) -> list[str]:
 
 
 #: Run elsewhere: in `test_wsgi_examples`, and below.
-ELSEWHERE = {"flask_chat", "django_wsgi", "bottle_echo", "own_driver"}
+ELSEWHERE = {"flask_chat", "django_wsgi", "bottle_echo", "own_driver", "follow"}
 
 
 @pytest.mark.parametrize("name", sorted(set(EXAMPLES) - ELSEWHERE))
@@ -68,6 +74,22 @@ def test_own_driver_brings_a_message_there_and_back() -> None:
     assert done.stdout.splitlines()[0] == "the client got HELLO"
     assert "closed with 1000 by this side" in done.stdout
     assert done.stderr == ""
+
+
+def test_follower_survives_its_server(tmp_path: Path) -> None:
+    program, script, url = command_of("follow")
+    assert program == "python"
+    first = Script(accepting(), behind=frame(TEXT, "one", key=None))
+    url = url.replace(":8000", f":{first.port}")
+    with run_command([sys.executable, script, url], tmp_path / "log") as follower:
+        eventually(lambda: "one" in follower.log)
+        first.stop()
+        listener = socket.create_server(("127.0.0.1", first.port))
+        with scripted(accepting(), behind=frame(TEXT, "two", key=None), listener=listener):
+            eventually(lambda: follower.log.split() == ["one", "two"])
+            follower.terminate(signal.SIGINT)
+            assert follower.wait() == 0, follower.log
+    assert [asked.line for asked in first.asked] == ["GET /listen/news HTTP/1.1"]
 
 
 @talks_to("echo")
@@ -201,6 +223,73 @@ def talk_to_json_rpc(server: RunningServer) -> None:
     with Peer(server.port) as peer:
         peer.open("/rpc")
         assert peer.read_frame().opcode == CLOSE
+
+
+@talks_to("basic_auth")
+def talk_to_basic_auth(server: RunningServer) -> None:
+    def greeting(path: str, value: str | None = None) -> object:
+        with Peer(server.port) as peer:
+            return peer.open(path, fields={"Authorization": value}).read_message()
+
+    assert greeting("/weather") == "rain"
+    assert greeting("/diary", basic_credentials("alice", "open sesame")) == "Dear alice,"
+    for value in (None, basic_credentials("alice", "open"), basic_credentials("eve", "")):
+        with Peer(server.port) as peer:
+            peer.send(peer.request("/diary", fields={"Authorization": value}))
+            reply = peer.reply()
+            assert reply.status == 401
+            assert reply.fields["www-authenticate"] == 'Basic realm="diary", charset="UTF-8"'
+
+
+@talks_to("digest_auth")
+def talk_to_digest_auth(server: RunningServer) -> None:
+    for algorithm in ("SHA-256", "MD5"):
+        with Peer(server.port) as peer:
+            peer.send(peer.request("/camera/7"))
+            head = peer.read_until(b"\r\n\r\n").decode()
+            peer.read(int(head.lower().partition("content-length: ")[2].partition("\r\n")[0]))
+            lines = [line for line in head.split("\r\n") if f"algorithm={algorithm}," in line]
+            [challenge] = parse_challenges([lines[0].partition(": ")[2]])
+            value = digest_credentials(
+                challenge, "alice", "open sesame", uri="/camera/7", cnonce="c0ffee"
+            )
+            peer.open("/camera/7", fields={"Authorization": value})
+            assert peer.read_message() == "alice sees camera 7"
+
+
+@talks_to("ticket")
+def talk_to_ticket(server: RunningServer) -> None:
+    def post(path: str, body: str = "", cookie: str = "") -> Answer:
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nCookie: {cookie}\r\n"
+        request = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        with Peer(server.port) as peer:
+            return ask(peer, request)
+
+    assert post("/tickets?path=/private").status == 403
+    session = post("/login", "user=ada").fields["set-cookie"].partition(";")[0]
+    ticket = json.loads(post("/tickets?path=/private", cookie=session).body)["ticket"]
+    for number in range(2):
+        with Peer(server.port) as peer:
+            peer.send(peer.request(f"/private?ticket={ticket}"))
+            if number:
+                assert peer.reply().status == 401
+            else:
+                assert peer.reply().status == 101
+                assert peer.read_message() == "Welcome, ada!"
+    assert ticket not in server.log
+
+
+def test_page_of_the_ticket_works_in_a_browser(need: Callable[[str], str], tmp_path: Path) -> None:
+    with (
+        run_documented([*command_of("ticket"), *NO_PINGS], tmp_path / "log") as server,
+        run_chromium(need("chromium"), tmp_path) as browser,
+        browser.page(f"http://127.0.0.1:{server.port}/") as page,
+    ):
+        eventually(lambda: page.text("p") == "log in first")
+        page.fill("input", "ada")
+        page.click("button")
+        said = "document.querySelector('p')?.textContent"  # there is none between two pages
+        eventually(lambda: page.evaluate(said) == "Welcome, ada!")
 
 
 def test_wrapped_app_runs_under_our_own_command_too(tmp_path: Path) -> None:

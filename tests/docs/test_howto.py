@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from starlette.middleware.sessions import SessionMiddleware
 
 from tests.asgi.handshaking import request_bytes
 from tests.docs.pages import blocks_of, execute, read
 from tests.peer import CLOSE, CONTINUATION, PATIENCE, PONG, TEXT, Peer
 from tests.running import ROOT
-from ws_middleware import Frame, FrameSocket, Server, connect
+from ws_middleware import Frame, FrameSocket, Password, Server, WebSockets, connect
+from ws_middleware.auth.answers import basic_credentials
 
 HOWTO = ROOT / "docs" / "howto"
 
@@ -25,13 +30,13 @@ Talk = Callable[[int], None]
 
 def serve_page(name: str, talk: Talk) -> None:
     """Serve the routes that a page defines, and talk to them."""
-    namespace = execute(HOWTO / f"{name}.md")
+    asyncio.run(serve(execute(HOWTO / f"{name}.md")["ws"], talk))
 
-    async def run() -> None:
-        async with Server(namespace["ws"], port=0) as server:
-            await asyncio.to_thread(talk, server.port)
 
-    asyncio.run(run())
+async def serve(ws: WebSockets, talk: Talk) -> None:
+    """Serve routes, and talk to them."""
+    async with Server(ws, port=0) as server:
+        await asyncio.to_thread(talk, server.port)
 
 
 def status_of(port: int, path: str, fields: Fields) -> int:
@@ -258,7 +263,6 @@ def test_connected_sockets_are_served() -> None:
     namespace = execute(HOWTO / "sockets.md")
     ours, theirs = socket.socketpair()
     with theirs, socket.create_server(("127.0.0.1", 0)) as listener:
-        namespace["print"] = lambda frame: None
         threads = [
             threading.Thread(target=namespace[serve], args=(sock,), daemon=True)
             for serve, sock in (("serve_one", ours), ("serve", listener))
@@ -273,9 +277,12 @@ def test_connected_sockets_are_served() -> None:
         assert theirs.recv(12) == b"HTTP/1.1 101"
         while not theirs.recv(65536).endswith(b"\r\n\r\n"):
             pass
-        namespace["send_in_pieces"](theirs)
         frames = FrameSocket(theirs, "client")
-        assert frames.recv(PATIENCE).payload == b"half a message"
+        seen: list[Frame] = []
+        namespace |= {"FrameSocket": lambda sock, role: frames, "print": seen.append}
+        namespace["send_in_pieces"](theirs)
+        echo = seen[0] if seen else frames.recv(PATIENCE)  # before the pong or behind it
+        assert echo.payload == b"half a message"
         frames.send(Frame(CLOSE, b"\x03\xe8"))
         assert frames.recv(PATIENCE).opcode == CLOSE
         theirs.close()
@@ -283,3 +290,182 @@ def test_connected_sockets_are_served() -> None:
         for thread in threads:
             thread.join(PATIENCE)
             assert not thread.is_alive()
+
+
+def test_routes_are_protected() -> None:
+    alice, bob = (
+        {"Authorization": basic_credentials(user, password)}
+        for user, password in (("alice", "open sesame"), ("bob", "abracadabra"))
+    )
+
+    def talk(port: int) -> None:
+        assert said_by(port, "/weather") == "rain"
+        for path in ("/diary", "/hashed", "/any", "/admin"):
+            assert said_by(port, path, {**alice}) == "Dear alice,"
+        assert status_of(port, "/diary", {}) == 401
+        assert status_of(port, "/diary", {"Authorization": basic_credentials("eve", "")}) == 401
+        assert status_of(port, "/admin", {**bob}) == 403
+        account = basic_credentials("bob", "in a real app: ask")
+        assert "'is_admin': False" in str(said_by(port, "/account", {"Authorization": account}))
+        assert said_by(port, "/api", {"Authorization": "Bearer t0ken"}) == "Dear alice,"
+        assert status_of(port, "/api", {"Authorization": "Bearer x"}) == 401
+        for path in ("/camera", "/shared"):
+            password = Password("alice", "open sesame")
+            for _ in range(2):
+                with connect(f"ws://127.0.0.1:{port}{path}", credentials=password) as connection:
+                    assert connection.recv() == "Dear alice,"
+
+    serve_page("protect-one-route", talk)
+
+
+def test_authenticator_of_ones_own_finds_out_who_it_is() -> None:
+    def talk(port: int) -> None:
+        key: Fields = {"X-API-Key": "k-1"}
+        for path in ("/orders", "/trial", "/both"):
+            assert said_by(port, path, key) == "orders of ada"
+        assert status_of(port, "/orders", {}) == 401
+        assert status_of(port, "/orders", {"X-API-Key": "x"}) == 403
+        with Peer(port) as peer:
+            assert peer.open("/trial", fields=key).fields["x-plan"] == "trial"
+
+    serve_page("own-authenticator", talk)
+
+
+def test_browsers_log_in() -> None:
+    namespace = execute(HOWTO / "login-from-a-browser.md")
+    flask_app = namespace["flask_app"]
+    signed = flask_app.session_interface.get_signing_serializer(flask_app)
+    flask_session = f"session={signed.dumps({'user': 'ada'})}"
+    starlette_session = f"session={sign_as_starlette(namespace['SECRET'])}"
+
+    def fetch_ticket(origin: str, cookie: str = flask_session) -> str:
+        environ = {"REQUEST_METHOD": "POST", "QUERY_STRING": "path=/with-ticket"}
+        environ |= {"HTTP_ORIGIN": origin, "HTTP_COOKIE": cookie}
+        answer: dict[str, str] = json.loads(
+            b"".join(namespace["tickets"](environ, lambda status, fields: None))
+        )
+        return answer.get("ticket", "")
+
+    def talk(port: int) -> None:
+        page: Fields = {"Origin": f"http://127.0.0.1:{port}"}
+        for path, cookie in (("/flask", flask_session), ("/starlette", starlette_session)):
+            assert said_by(port, path, {"Cookie": cookie, **page}) == "hello ada"
+            assert status_of(port, path, {"Cookie": cookie}) == 403
+            assert status_of(port, path, {"Cookie": cookie[:-1], **page}) == 401
+            assert status_of(port, path, {"Cookie": "session=x", **page}) == 401
+        ticket = fetch_ticket(f"http://127.0.0.1:{port}")
+        assert said_by(port, f"/with-ticket?ticket={ticket}", page) == "hello ada"
+        assert status_of(port, f"/with-ticket?ticket={ticket}", page) == 401
+        assert fetch_ticket("", cookie="session=x") == ""
+        offer: Fields = {"Sec-WebSocket-Protocol": "chat, bearer.dDBrZW4"}
+        for path in ("/with-token", "/readable"):
+            assert said_by(port, path, {**offer, **page}) == "hello ada"
+        with Peer(port) as peer:
+            peer.open("/readable", fields=page)
+            assert peer.read_close()[0] == 4401
+        with Peer(port) as peer:
+            peer.open("/with-message").send_frame(TEXT, '{"token": "t0ken"}')
+            assert peer.read_message() == "hello ada"
+        with Peer(port) as peer:
+            peer.open("/with-message").send_frame(TEXT, "[]")
+            assert peer.expect_failure(4403) == "this is no token"
+
+    asyncio.run(serve(namespace["ws"], talk))
+
+
+def sign_as_starlette(secret: str) -> str:
+    """Let Starlette's own middleware write a session's cookie."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"]["user"] = "ada"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope = {"type": "http", "headers": []}
+    asyncio.run(SessionMiddleware(app, secret)(scope, None, send))  # type: ignore[arg-type]
+    cookie = dict(sent[0]["headers"])[b"set-cookie"].decode()
+    return str(cookie.partition("session=")[2].partition(";")[0])
+
+
+DJANGO = """
+import sys
+import django
+from django.conf import settings
+
+settings.configure(
+    SECRET_KEY="x",
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
+)
+django.setup()
+
+from django.contrib.auth import login
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.signed_cookies import SessionStore
+from django.core.management import call_command
+from django.http import HttpRequest
+
+call_command("migrate", verbosity=0)
+user = User.objects.create_user("ada", password="secret")
+request = HttpRequest()
+request.session = SessionStore()
+login(request, user)
+request.session.save()
+cookie = request.session.session_key
+
+class ws:
+    add = staticmethod(lambda path, handler, authenticate: None)
+
+Cookie, hello = lambda *given: None, None
+exec(sys.argv[1])
+print(django_user(cookie), django_user(cookie[:-1]), django_user("x"))
+user.set_password("changed")
+user.save()
+print(django_user(cookie))
+"""
+
+
+def test_django_says_whose_session_it_is() -> None:
+    page = HOWTO / "login-from-a-browser.md"
+    [block] = [block for block in blocks_of(page, "python") if "django_user" in block.text]
+    done = subprocess.run(
+        [sys.executable, "-c", DJANGO, block.text],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.stdout.splitlines() == ["ada None None", "None"], done.stderr
+
+
+def test_admission_is_as_the_page_says() -> None:
+    namespace = execute(HOWTO / "admission.md")
+
+    def talk(port: int) -> None:
+        ann: Fields = {"X-API-Key": "k-ann"}
+        assert status_of(port, "/chat", {}) == 401
+        assert status_of(port, "/chat", {"X-API-Key": "k-bob"}) == 402
+        assert said_by(port, "/public") == "hello, world"
+        with Peer(port) as peer:
+            assert peer.open("/chat", fields=ann).read_message() == "hello ann"
+            peer.send_frame(TEXT, "still me")
+            assert namespace["ban"]("ann") == 1
+            assert peer.read_close() == (4403, "you were banned")
+        with Peer(port) as peer:
+            origin: Fields = {"Origin": f"http://127.0.0.1:{port}"}
+            peer.open("/chat", fields=origin)
+            assert peer.read_close() == (4401, "authentication is required")
+
+    async def run() -> None:
+        async with Server(namespace["ws"], port=0) as server:
+            await asyncio.to_thread(talk, server.port)
+
+    asyncio.run(run())
+
+
+def test_proxies_that_are_trusted_are_those_of_the_page() -> None:
+    options = execute(HOWTO / "nginx.md")["behind_nginx"].options
+    assert options.trusted_proxies == ["127.0.0.1", "10.0.0.0/8"]

@@ -28,6 +28,7 @@ from ws_middleware import (
     Request,
     Server,
     WebSockets,
+    auth,
 )
 from ws_middleware.cli import connect, serve
 
@@ -51,14 +52,15 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["api.md", "options.md"])
+@pytest.mark.parametrize("name", ["api.md", "auth.md", "options.md"])
 def test_written_page_is_up_to_date(generator: ModuleType, name: str) -> None:
     assert generator.is_current(name, generator.pages()[name]), "run python docs/generate.py"
 
 
-def test_every_public_name_is_in_the_api() -> None:
-    headings = set(re.findall(r"^### (\w+)$", read(REFERENCE / "api.md"), flags=re.MULTILINE))
-    assert headings == set(ws_middleware.__all__) - {"__version__"}
+@pytest.mark.parametrize(("page", "module"), [("api.md", ws_middleware), ("auth.md", auth)])
+def test_every_public_name_is_in_the_api(page: str, module: ModuleType) -> None:
+    headings = set(re.findall(r"^### (\w+)$", read(REFERENCE / page), flags=re.MULTILINE))
+    assert headings == set(module.__all__) - {"__version__"}
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,8 @@ def test_command_is_one_that_exists(block: Block, command: str) -> None:
         check_our_command(arguments)
     elif program == "uvicorn":
         check_uvicorn(arguments)
+    elif program == "hypercorn":
+        check_target(*arguments)
     elif program == "uwsgi":
         check_uwsgi(arguments)
     elif program == "pip":
@@ -101,7 +103,14 @@ def check_connect(arguments: list[str]) -> None:
 
 def check_uvicorn(arguments: list[str]) -> None:
     context = uvicorn.main.make_context("uvicorn", list(arguments))
-    module, _, name = context.params["ws"].partition(":")
+    check_target(context.params["app"])
+    if context.params["ws"] != "auto":
+        check_target(context.params["ws"])
+
+
+def check_target(target: str) -> None:
+    """Check that a module has what is named behind it."""
+    module, _, name = target.partition(":")
     assert hasattr(importlib.import_module(module), name)
 
 

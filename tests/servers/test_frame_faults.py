@@ -61,6 +61,8 @@ def head(first: int, length: int, *, form: int = 0, masked: bool = True) -> byte
 # --- 51: the framing rules ---
 
 OPEN_TEXT = frame(TEXT, "begun", fin=False)
+#: What a server sends by itself where all that the peer says waits unread for `ping_interval`.
+KEEPALIVE = Received(PING, b"", fin=True, rsv=0)
 BREACHES: dict[str, bytes] = {
     "unmasked": frame(TEXT, "hello", key=None),
     "unmasked ping": frame(PING, key=None),
@@ -593,8 +595,9 @@ def test_flood_of_pings_is_answered_up_to_the_last(
     def read_answers() -> None:
         while not answers or answers[-1] != last:
             received = peer.read_frame()
-            assert received.opcode == PONG
-            answers.append(received.payload)
+            if received != KEEPALIVE:
+                assert received.opcode == PONG
+                answers.append(received.payload)
 
     with watched(server):
         reader = threading.Thread(target=read_answers)

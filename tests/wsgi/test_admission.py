@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.admission import checks
+from tests.admission.attacks import ATTACKS
 from tests.admission.checks import CHECKS, SHAPE_CHECKS, SHAPES
 from tests.wsgi.kinds import KINDS, Served
 
@@ -30,7 +31,7 @@ def test_door_of_each_shape(
 
 
 @ways
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", [*CHECKS, *ATTACKS])
 def test_door(server: Served, check: Callable[[Served], None]) -> None:
     check(server)
 

@@ -123,6 +123,7 @@ def test_stop_ends_the_thread(park: Parking) -> None:
     loop.close()
 
 
+@pytest.mark.fault(104)
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_child_process_has_a_parking_of_its_own() -> None:
     parents = parking()

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from tests.running import PATIENCE, eventually
+from ws_middleware.pool import OutOfThreadsError
 from ws_middleware.wsgi.threads import HandlerThreads
 
 
@@ -101,3 +102,37 @@ def test_threads_end_with_their_work() -> None:
     for work in works:
         work.may_end.set()
     eventually(lambda: threading.active_count() <= before)
+
+
+@pytest.mark.fault(99)
+def test_work_waits_for_its_turn_where_the_system_has_no_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = HandlerThreads(5, 0)
+    first = start(threads)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        second = start(threads)
+    assert not second.begun.is_set()
+    first.may_end.set()
+    assert second.begun.wait(PATIENCE)
+    second.may_end.set()
+
+
+@pytest.mark.fault(99)
+def test_place_comes_back_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = HandlerThreads(1, 0)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            with pytest.raises(OutOfThreadsError, match="can't start new thread"):
+                start(threads)
+    start(threads).may_end.set()

@@ -6,15 +6,17 @@ pass through it any more.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ws_middleware.aio import AsyncConnection
-from ws_middleware.asgi.types import Scope
 from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
 from ws_middleware.errors import UnsupportedError
 
 __all__ = ["direct"]
 
 
-def direct(scope: Scope) -> AsyncConnection:
+def direct(scope: Mapping[str, Any]) -> AsyncConnection:
     """Give the connection of a framework's own WebSocket handler, for pings, fragments and speed.
 
     Call it before the framework accepts where the framework reads ahead, as Quart does: what

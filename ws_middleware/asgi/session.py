@@ -89,8 +89,14 @@ class Session:
     async def send(self, event: Event) -> None:
         """Carry out an event of the application."""
         kind = event["type"]
-        if self._connection is not None:
-            await self._send_open(self._connection, kind, event)
+        if self._connection is not None and kind == "websocket.send":  # the most frequent case
+            text = event.get("text")
+            try:
+                await self._connection.send(event["bytes"] if text is None else text)
+            except ConnectionClosed as closed:
+                raise ClientDisconnected(str(closed)) from None
+        elif self._connection is not None:
+            self._send_open(self._connection, kind, event)
         elif self._denial is not None:
             self._continue_denial(kind, event)
         elif self._handshake.is_decided:
@@ -104,14 +110,8 @@ class Session:
         else:
             raise _out_of_order(kind, "before websocket.accept")
 
-    async def _send_open(self, connection: AsyncConnection, kind: str, event: Event) -> None:
-        if kind == "websocket.send":
-            text = event.get("text")
-            try:
-                await connection.send(event["bytes"] if text is None else text)
-            except ConnectionClosed as closed:
-                raise ClientDisconnected(str(closed)) from None
-        elif kind == "websocket.close":
+    def _send_open(self, connection: AsyncConnection, kind: str, event: Event) -> None:
+        if kind == "websocket.close":
             code, reason = event.get("code", CloseCode.NORMAL), event.get("reason") or ""
             connection.start_closing(code, truncate_reason(reason))
         else:

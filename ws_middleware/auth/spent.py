@@ -5,19 +5,31 @@ Whatever is forgotten early counts as expired from then on, so nothing can be us
 
 from __future__ import annotations
 
+import abc
 import heapq
 import os
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from ws_middleware.native import make_lock
 
 __all__ = ["Spend", "Spent"]
 
-#: Given a key and when it expires: True for its first use, False for another one, None when
-#: that is forgotten. Give one of your own to share it among processes.
-Spend = Callable[[str, float], bool | Awaitable[bool | None] | None]
+
+class Spend(Protocol):
+    """Be a memory of what was used, such as a `Spent`, or a function of yours.
+
+    Called with a key and when it expires, in seconds since the epoch, it gives True for the
+    first use, False for another one, and None when that is forgotten; at once or as an
+    awaitable. One in a database that all processes ask keeps each key from being used once
+    in each process; with Redis it is a SET with NX.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, key: str, expires: float, /) -> bool | Awaitable[bool | None] | None:
+        """Use a key."""
 
 
 class Spent:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
-__all__ = ["AsgiView", "Issue", "WsgiView", "make_asgi_view", "make_wsgi_view"]
-
-WsgiView = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-AsgiView = Callable[[Any, Any, Any], Awaitable[None]]
+__all__ = ["AsgiView", "Issue", "WsgiView"]
 
 
 class Issue(Protocol):
     """Be what issues a ticket."""
 
-    def __call__(self, identity: Any, *, path: str | None, origin: str | None) -> str:
+    def __call__(self, identity: Any, *, path: str, origin: str | None) -> str:
         """Issue it."""
 
 
@@ -45,70 +42,68 @@ class Answer(NamedTuple):
         return fields, body
 
 
-class Desk:
-    """Decide who gets a ticket."""
+def wanted_path(method: str, query: str) -> str | Answer:
+    """Give the path that a ticket is wanted for, or what is wrong with the request."""
+    if method != "POST":
+        error = {"error": "a ticket is asked for with POST"}
+        return Answer(HTTPStatus.METHOD_NOT_ALLOWED, error, (("Allow", "POST"),))
+    paths = parse_qs(query).get("path", [])
+    if len(paths) != 1:
+        error = {"error": "the query has to name one path: ?path=/chat"}
+        return Answer(HTTPStatus.BAD_REQUEST, error)
+    return paths[0]
 
-    def __init__(self, issue: Issue, lifetime: float) -> None:
+
+class _View:
+    """Decide who gets a ticket: whoever `identify` knows."""
+
+    def __init__(self, issue: Issue, lifetime: float, identify: Callable[[Any], Any]) -> None:
         self._issue = issue
         self._lifetime = lifetime
+        self._identify = identify
 
-    def check(self, method: str, query: str) -> str | Answer:
-        """Give the path that a ticket is wanted for, or what is wrong."""
-        if method != "POST":
-            error = {"error": "a ticket is asked for with POST"}
-            return Answer(HTTPStatus.METHOD_NOT_ALLOWED, error, (("Allow", "POST"),))
-        paths = parse_qs(query).get("path", [])
-        if len(paths) != 1 or not paths[0].startswith("/"):
-            error = {"error": "the query names no path: ?path=/chat"}
-            return Answer(HTTPStatus.BAD_REQUEST, error)
-        return paths[0]
-
-    def answer(self, identity: Any, path: str, origin: str | None) -> Answer:
-        """Give the ticket, or the refusal."""
+    def _answer(self, identity: Any, path: str, origin: str | None) -> Answer:
         if identity is None:
             return Answer(HTTPStatus.FORBIDDEN, {"error": "log in first"})
-        ticket = self._issue(identity, path=path, origin=origin)
+        try:
+            ticket = self._issue(identity, path=path, origin=origin)
+        except ValueError as error:
+            return Answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
         return Answer(HTTPStatus.OK, {"ticket": ticket, "expires_in": self._lifetime})
 
 
-def make_wsgi_view(
-    issue: Issue, lifetime: float, identify: Callable[[dict[str, Any]], Any]
-) -> WsgiView:
-    """Make a WSGI app of it; `identify(environ)` tells who asks."""
-    desk = Desk(issue, lifetime)
+class WsgiView(_View):
+    """Be the WSGI app."""
 
-    def view(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = desk.check(environ["REQUEST_METHOD"], environ.get("QUERY_STRING", ""))
-        if isinstance(path, Answer):
-            answer = path
-        else:
-            answer = desk.answer(identify(environ), path, environ.get("HTTP_ORIGIN"))
-        fields, body = answer.encode()
-        start_response(f"{answer.status.value} {answer.status.phrase}", fields)
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer a request."""
+        wanted = wanted_path(environ["REQUEST_METHOD"], environ.get("QUERY_STRING", ""))
+        if isinstance(wanted, str):
+            identity = self._identify(environ)
+            wanted = self._answer(identity, wanted, environ.get("HTTP_ORIGIN"))
+        fields, body = wanted.encode()
+        start_response(f"{wanted.status.value} {wanted.status.phrase}", fields)
         return [body]
 
-    return view
 
+class AsgiView(_View):
+    """Be the ASGI app."""
 
-def make_asgi_view(issue: Issue, lifetime: float, identify: Callable[[Any], Any]) -> AsgiView:
-    """Make an ASGI app of it; `identify(scope)`, plain or async, tells who asks."""
-    desk = Desk(issue, lifetime)
-
-    async def view(scope: Any, receive: Any, send: Any) -> None:
-        path = desk.check(scope["method"], scope["query_string"].decode("latin-1"))
-        if isinstance(path, Answer):
-            answer = path
-        else:
-            identity = identify(scope)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request."""
+        wanted = wanted_path(scope["method"], scope["query_string"].decode("latin-1"))
+        if isinstance(wanted, str):
+            identity = self._identify(scope)
             if inspect.isawaitable(identity):
                 identity = await identity
-            origins = [value for name, value in scope["headers"] if name == b"origin"]
-            origin = origins[0].decode("latin-1") if origins else None
-            answer = desk.answer(identity, path, origin)
-        fields, body = answer.encode()
+            origins = [
+                value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"
+            ]
+            wanted = self._answer(identity, wanted, origins[0] if origins else None)
+        fields, body = wanted.encode()
         headers = [(name.lower().encode(), value.encode()) for name, value in fields]
-        start = {"type": "http.response.start", "status": answer.status.value, "headers": headers}
-        await send(start)
+        status = wanted.status.value
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-    return view

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import sys
 import traceback
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from ws_middleware.asgi.adapting import adapt_wsgi, is_asgi, takes
 from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
 from ws_middleware.cli.demo import make_demo
@@ -100,35 +100,15 @@ def _combine(names: Sequence[str]) -> ASGIMiddleware:
 def _as_asgi(name: str, target: Any) -> ASGIApp:
     if is_asgi(target):
         return cast(ASGIApp, target)
-    if not _takes(target, 2):
+    if not takes(target, 2):
         raise TargetError(
             f"{name!r} is neither a WebSockets object nor an app: "
             f"it is of the type {type(target).__name__!r}"
         )
     try:
-        from a2wsgi import WSGIMiddleware as HTTPMiddleware
-    except ImportError:
-        raise TargetError("to serve a WSGI app, install ws-middleware[wsgi]") from None
-    app = cast(ASGIApp, HTTPMiddleware(target))
+        app = adapt_wsgi(target)
+    except ImportError as error:
+        raise TargetError(str(error)) from None
     # Routes that are mounted on it, as `app.wsgi_app = ws.wsgi(app.wsgi_app)`, are served too.
     mounted = getattr(target, "wsgi_app", target)
     return ASGIMiddleware(mounted.router, app) if isinstance(mounted, WSGIMiddleware) else app
-
-
-def is_asgi(app: Any) -> bool:
-    """Tell an ASGI app from a WSGI app: it is asynchronous, or needs three arguments."""
-    if not _takes(app, 3):
-        return False
-    is_async = inspect.iscoroutinefunction
-    return is_async(app) or is_async(type(app).__call__) or not _takes(app, 2)
-
-
-def _takes(app: Any, count: int) -> bool:
-    """Tell whether something can be called with so many arguments."""
-    try:
-        inspect.signature(app).bind(*range(count))
-    except TypeError:  # it cannot be called at all, or not like that
-        return False
-    except ValueError:  # it does not say
-        return True
-    return True

@@ -167,7 +167,8 @@ class _TransportWire:
                 await puller.waiter
             finally:
                 puller.waiter = None
-            self._stream.pause_reading()
+            if not self._stream.is_closing():
+                self._stream.pause_reading()
         if puller.error is not None and not puller.data:
             raise puller.error
         data, puller.data = puller.data, b""
@@ -180,7 +181,7 @@ class _TransportWire:
         driver = StreamDriver(opened.make_endpoint(self._loop.time()), transport, plan.options)
         request = Request(opened.request, remote_address=address, secure=plan.uri.secure)
         connection = AsyncConnection(driver, request, opened.subprotocol, opened.agreements)
-        connection.response = opened.response
+        opened.describe(connection)
         driver.start(opened.leftover + puller.data)
         if puller.ended and not driver.is_lost:
             driver.eof_received()

@@ -68,7 +68,7 @@ def _make_connection(opened: Opened, sock: socket.socket) -> SocketConnection:
     driver = SocketDriver(endpoint, Stream(sock), options, leftover=opened.leftover)
     request = Request(opened.request, remote_address=address, secure=opened.plan.uri.secure)
     connection = SocketConnection(driver, request, opened.subprotocol, opened.agreements)
-    connection.response = opened.response
+    opened.describe(connection)
     return connection
 
 
@@ -100,8 +100,7 @@ class _SocketWire:
 
     async def connect(self, host: str, port: int) -> None:
         self.close()
-        look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        addresses = self._in_time(look_up)
+        addresses = self._look_up(host, port)
         failure: OSError | None = None
         for position, (family, kind, protocol, _, address) in enumerate(addresses):
             self._socket = socket.socket(family, kind, protocol)
@@ -135,6 +134,13 @@ class _SocketWire:
 
     async def read(self) -> bytes:
         return self._within().recv(BLOCK)
+
+    def _look_up(self, host: str, port: int) -> list[Any]:
+        look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        try:
+            return look_up(flags=socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            return self._in_time(look_up)
 
     def _in_time(self, function: Callable[[], _Result]) -> _Result:
         """Wait for the outcome of what knows no time limit, as long as there is time."""

@@ -135,7 +135,7 @@ class Endpoint:
         self._observe_control = observe_control
         self._streaming = self._skipping = False  # the message under way is being taken in pieces
         self._answering = False  # the application has a message and has not asked on
-        self._pings: list[tuple[bytes, float]] = []  # unanswered: payload and time
+        self._pings: Sequence[tuple[bytes, float]] = ()  # unanswered: payload and time
         self._received_at = now  # the last bytes came
 
         self._close_sent: Close | None = None
@@ -151,7 +151,7 @@ class Endpoint:
         #: The driver sets this while the peer takes nothing of what was written.
         self.write_blocked: bool = False
         #: Pings of the application that were answered: payload and latency in seconds.
-        self.acknowledged: list[tuple[bytes, float]] = []
+        self.acknowledged: Sequence[tuple[bytes, float]] = ()
         #: How long the last answered ping took, in seconds.
         self.latency: float | None = None
         #: The driver shuts down its writing half behind what it wrote.
@@ -225,9 +225,12 @@ class Endpoint:
         self.bytes_received += len(data)
         self._received_at = self._keepalive.heard_at = now
         receiver = self._receiver
-        receiver.feed(data)
-        if not self.queue:
-            self._deliver(receiver.take_messages(self._options.max_queue))
+        try:
+            receiver.feed(data)
+            if not self.queue:
+                self._deliver(receiver.take_messages(self._options.max_queue))
+        except MemoryError:
+            self._run_out_of_memory()
         if receiver.input:
             self._process()
 
@@ -294,6 +297,13 @@ class Endpoint:
                     self._deliver([event])
         except ProtocolError as error:
             self._fail(error)
+        except MemoryError:
+            self._run_out_of_memory()
+
+    def _run_out_of_memory(self) -> None:
+        """Give up this connection, so that the others live."""
+        self._receiver.stop()
+        self.abort("there was no memory for what the peer sent")
 
     def _deliver(self, messages: Sequence[Data]) -> None:
         if not self._we_began:  # also what came before the end of the peer's stream
@@ -321,9 +331,9 @@ class Endpoint:
         # A pong answers its ping and, as only the last one need be answered, all before it.
         for index, (sent, _) in enumerate(self._pings):
             if sent == payload:
-                answered = self._pings[: index + 1]
-                del self._pings[: index + 1]
-                self.acknowledged += [(token, self._received_at - at) for token, at in answered]
+                answered, self._pings = self._pings[: index + 1], self._pings[index + 1 :]
+                latencies = [(token, self._received_at - at) for token, at in answered]
+                self.acknowledged = [*self.acknowledged, *latencies]
                 self.latency = self.acknowledged[-1][1]
                 self.changed = True
                 return
@@ -363,8 +373,7 @@ class Endpoint:
 
     def _ping(self, payload: bytes, now: float) -> None:
         self._sender.control(Opcode.PING, payload)
-        self._pings.append((payload, now))
-        del self._pings[:-MAX_UNANSWERED_PINGS]
+        self._pings = [*self._pings, (payload, now)][-MAX_UNANSWERED_PINGS:]
 
     def pong(self, payload: bytes) -> None:
         """Send a pong that nobody asked for (§5.5.3)."""

@@ -60,9 +60,7 @@ class Sender:
 
     def message(self, message: Sendable) -> None:
         """Send a whole message."""
-        if self._opcode is not None:
-            raise RuntimeError("a fragmented message is being sent; finish it first")
-        if self._extensions or not isinstance(message, (str, bytes)):
+        if self._extensions or self._opcode is not None or not isinstance(message, (str, bytes)):
             self._message(as_message(message))
         else:  # the most frequent case
             first = WHOLE_TEXT if isinstance(message, str) else WHOLE_BINARY
@@ -70,6 +68,8 @@ class Sender:
             self.output.append(encode_frame(first, message, key))
 
     def _message(self, message: Message) -> None:
+        if self._opcode is not None:
+            raise RuntimeError("a fragmented message is being sent; finish it first")
         for extension in self._extensions:
             message = extension.encode_message(message)
         self._data(_frame(message))

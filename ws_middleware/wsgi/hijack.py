@@ -81,12 +81,12 @@ def swap(sock: socket.socket) -> socket.socket:
     gone, what it reads has ended.
     """
     number = sock.fileno()
-    living: socket.socket = make_socket(duplicate(number))
     dead, other = socket.socketpair()
     other.close()
-    dead.setblocking(os.get_blocking(number))
-    os.dup2(dead.fileno(), number, inheritable=False)
-    dead.close()
+    with dead:
+        living: socket.socket = make_socket(duplicate(number))
+        dead.setblocking(os.get_blocking(number))
+        os.dup2(dead.fileno(), number, inheritable=False)
     return living
 
 

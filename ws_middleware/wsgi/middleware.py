@@ -7,6 +7,7 @@ taken. The call returns as soon as the connection is parked, or when an in-place
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +17,7 @@ from ws_middleware.core.handshake import is_attempt, phrase_of, refusal_fields
 from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import is_blocking, needs_loop
 from ws_middleware.logs import handshake_refused
+from ws_middleware.pool import OutOfThreadsError
 from ws_middleware.request import Address, Request, scrub_environ
 from ws_middleware.routing import Route, Router
 from ws_middleware.upgrade import Upgrade, decide, find_route
@@ -103,17 +105,23 @@ class WSGIMiddleware:
             )
         try:
             taken = hijacker.take(environ)
-        except BaseException:
+            parks = self._park and can_park(taken.sock)
+            request.remote_address = _with_port(request.remote_address, taken.sock)
+            serving = Serving(request, route, upgrade, taken.parked() if parks else taken)
+        except BaseException as error:
             if wants_thread:
                 self._threads.give_back()
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise HandshakeError(503, _NO_DESCRIPTOR, [("Retry-After", "5")]) from None
             raise
-        request.remote_address = _with_port(request.remote_address, taken.sock)
-        parks = self._park and can_park(taken.sock)
-        serving = Serving(request, route, upgrade, taken.parked() if parks else taken)
         if not parks:
             watch_worker(waiting_for(taken.sock))
         if wants_thread and parks:
-            self._threads.run(serving.in_thread)
+            try:
+                self._threads.run(serving.in_thread)
+            except OutOfThreadsError as error:
+                serving.taken.sock.close()  # which the server does not know any more
+                raise HandshakeError(503, f"no thread is free: {error}") from None
             return hijacker
         if wants_thread:
             self._threads.give_back()
@@ -122,6 +130,9 @@ class WSGIMiddleware:
         else:
             serving.in_thread()
         return hijacker
+
+
+_NO_DESCRIPTOR = "no file descriptor is free for this connection (ulimit -n)"
 
 
 def _with_port(address: Address, sock: Any) -> Address:

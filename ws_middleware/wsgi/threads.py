@@ -9,6 +9,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from ws_middleware.pool import OutOfThreadsError, start_thread
+
 __all__ = ["HandlerThreads"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
@@ -39,19 +41,26 @@ class HandlerThreads:
             self._reserved -= 1
 
     def run(self, work: Callable[[], None]) -> None:
-        """Run `work` in a thread, at a place that was reserved and in the caller's context."""
+        """Run `work` in a thread, at a place that was reserved and in the caller's context.
+
+        `OutOfThreadsError` where the system gives none and none of ours is at work; the place
+        is given back then.
+        """
         call = functools.partial(contextvars.copy_context().run, work)
         with self._lock:
             if self._running >= self._most:
                 self._queue.append(call)
                 return
             self._running += 1
-        self._start_thread(call)
-
-    def _start_thread(self, call: Callable[[], None]) -> None:
-        threading.Thread(
-            target=self._work, args=(call,), name="ws_middleware handler", daemon=True
-        ).start()
+        try:
+            start_thread(functools.partial(self._work, call))
+        except OutOfThreadsError:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    self._reserved -= 1
+                    raise
+                self._queue.append(call)  # whoever ends next takes it over
 
     def _work(self, call: Callable[[], None] | None) -> None:
         while call is not None:
