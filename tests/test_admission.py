@@ -12,10 +12,12 @@ import pytest
 
 from tests.inprocess import in_real_time
 from tests.test_upgrade import make, nothing
-from ws_middleware.asking import answers_at_once, ask_on_loop, run_in_place
+from ws_middleware.admission import Admission
+from ws_middleware.asking import answers_at_once, ask_in_place, ask_on_loop, run_in_place
 from ws_middleware.auth import Admitted, FirstMessage
 from ws_middleware.errors import Forbidden, HandshakeError, Reject, Unauthorized
 from ws_middleware.gate import Gate
+from ws_middleware.logs import proxy_not_trusted
 from ws_middleware.options import Options
 from ws_middleware.request import Request
 from ws_middleware.routing import Route, Router
@@ -236,6 +238,20 @@ def test_wrong_ticket_is_one() -> None:
         assert error.value.status == status
 
 
+def test_wrong_first_message_is_one() -> None:
+    def check(message: str, request: Request) -> None:
+        raise Unauthorized(BASIC)
+
+    first = FirstMessage(check)
+    options = Options(authenticate=first, max_failures_per_minute=1)
+    request, gate = make(), Gate()
+    request.remote_address = ("192.0.2.1", 5)
+    admission = Admission(request, options, gate)
+    with pytest.raises(Unauthorized):
+        run_in_place(admission.by_message(first, "guess", ask_in_place))
+    assert len(gate._failures) == 1
+
+
 def test_stale_nonce_and_other_refusals_are_none() -> None:
     stale = Unauthorized(['Digest realm="a", stale=true'])
     assert failures(make(Authorization="Digest x"), stale) == 0
@@ -367,3 +383,23 @@ def test_gates_do_not_share() -> None:
     first, second = Gate(), Gate()
     first.enter(None, Options())
     assert (len(first), len(second)) == (1, 0)
+
+
+# --- what breaks responses apart, and hints ---
+
+
+@pytest.mark.fault(17, 28)
+def test_fields_that_break_the_101_apart_are_a_mistake() -> None:
+    fields = [("X-Name", "ann\r\nSet-Cookie: a=b")]
+    assert refusal(authenticate=lambda _: Admitted("ann", headers=fields)).status == 500
+
+
+def test_proxy_that_is_not_trusted_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    proxy_not_trusted.cache_clear()
+    for _ in range(3):
+        admit(make(X_Forwarded_For="192.0.2.7"))
+        assert caplog.records == []
+    for _ in range(3):
+        admit(make(X_Forwarded_For="192.0.2.7"), authenticate=lambda _: "ann")
+    (record,) = caplog.records
+    assert "trusted_proxies" in record.getMessage()

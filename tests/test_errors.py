@@ -127,3 +127,14 @@ def test_forbidden_is_403() -> None:
     assert (error.status, error.close_code) == (403, 4403)
     assert str(error) == "you may not connect here"
     assert Forbidden("members only").body == b"members only\n"
+
+
+@pytest.mark.fault(17)
+@pytest.mark.parametrize(
+    "field", [("X", "a\r\nSet-Cookie: b"), ("X", "\0"), ("X", "\u20ac"), ("X:", "a"), ("", "a")]
+)
+def test_refusal_has_no_field_that_breaks_its_response_apart(field: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="is not a header field"):
+        Reject(402, "pay", [field])
+    with pytest.raises(ValueError, match="is not a header field"):
+        Unauthorized(["Basic realm=a\r\nX: y"])

@@ -15,13 +15,13 @@ from tests.running import ROOT
 #: From the bottom to the top; inside a layer, too, a module imports only what stands before it.
 LAYERS = {
     "values": """
-        errors version core core.headers core.keepalive core.frames core.origins core.throttle
+        version core core.headers errors core.keepalive core.frames core.origins core.throttle
         core.forwarding core.uri
     """,
     "protocol": """
         core.pure core.codec core.messages core.extensions core.handshake
         extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
-        options core.sender core.receiver core.endpoint
+        options core.sender core.receiver core.endpoint core.frame_tap
         auth.schemes auth.answers auth.proof auth.identity auth.first_message
     """,
     "drivers": "native waiting pool stream alarms driver socket_driver",

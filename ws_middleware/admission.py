@@ -15,7 +15,7 @@ from typing import Any
 from ws_middleware.asking import Ask
 from ws_middleware.auth.first_message import FirstMessage
 from ws_middleware.auth.identity import Admitted
-from ws_middleware.core.headers import field_values
+from ws_middleware.core.headers import check_fields, field_values
 from ws_middleware.errors import Forbidden, HandshakeError, Unauthorized
 from ws_middleware.gate import Gate, Place
 from ws_middleware.options import Options
@@ -53,20 +53,24 @@ class Admission:
 
     async def by_message(self, first: FirstMessage, message: Any, ask: Ask) -> Admitted:
         """Admit by the first message of a connection that is open already."""
-        outcome = await self._examine(ask, first.check, message, self._request)
+        outcome = await self._examine(ask, first.check, message, self._request, presented=True)
         return await self._accept(outcome, ask)
 
-    async def _examine(self, ask: Ask, function: Callable[..., Any], *arguments: Any) -> Admitted:
-        """Ask who the peer is; `Forbidden` where there is no answer."""
+    async def _examine(
+        self, ask: Ask, function: Callable[..., Any], *arguments: Any, presented: bool = False
+    ) -> Admitted:
+        """Ask who the peer is; `Forbidden` where there is no answer.
+
+        A refusal is counted where credentials were `presented`, or are in the request.
+        """
         try:
-            outcome = await self._ask(ask, function, *arguments)
-            admitted = outcome if isinstance(outcome, Admitted) else Admitted(outcome)
+            admitted = _as_admitted(await self._ask(ask, function, *arguments))
             if admitted.identity is None:
                 raise Forbidden
             if admitted.expires_at is not None and admitted.expires_at <= time.time():
                 raise Forbidden("the credentials have expired")
         except HandshakeError as error:
-            if _is_guess(self._request, error):
+            if _is_guess(error, presented or _presents_credentials(self._request)):
                 self._gate.note_failure(self._request.remote_address, self._options)
             raise
         return admitted
@@ -83,12 +87,18 @@ class Admission:
 
     async def _ask(self, ask: Ask, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return await ask(function, *arguments)
+            outcome = await ask(function, *arguments)
+            check_fields(_as_admitted(outcome).headers)
+            return outcome
         except HandshakeError:
             raise
         except Exception:
             logger.exception("%s failed for %a", _name(function), self._request.path)
             raise HandshakeError(500, "internal error") from None
+
+
+def _as_admitted(outcome: Any) -> Admitted:
+    return outcome if isinstance(outcome, Admitted) else Admitted(outcome)
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -97,10 +107,13 @@ def _name(function: Callable[..., Any]) -> str:
     return name
 
 
-def _is_guess(request: Request, error: HandshakeError) -> bool:
+def _presents_credentials(request: Request) -> bool:
+    return request.has_withdrawn or bool(field_values(request.head.fields, "authorization"))
+
+
+def _is_guess(error: HandshakeError, presented: bool) -> bool:
     """Tell whether a refusal answers credentials, and not just a first, bare request."""
     if not isinstance(error, Unauthorized):
         return error.status == 403
-    presented = request.has_withdrawn or field_values(request.head.fields, "authorization")
     # "stale" says that the digest was right, and the nonce too old (RFC 7616 §3.3).
-    return bool(presented) and not any("stale=true" in one for one in error.challenges)
+    return presented and not any("stale=true" in one for one in error.challenges)

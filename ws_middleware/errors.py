@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ws_middleware.core.headers import check_fields
+
 __all__ = [
     "ConcurrencyError",
     "ConnectionClosed",
@@ -80,6 +82,7 @@ class Reject(HandshakeError):
     ) -> None:
         if not 400 <= status <= 599:
             raise ValueError(f"status {status} does not refuse a request; take one of 400 to 599")
+        check_fields(headers)
         super().__init__(status, reason, headers)
         if body is not None:
             self.body = body.encode() if isinstance(body, str) else body

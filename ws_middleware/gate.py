@@ -27,7 +27,7 @@ from ws_middleware.native import make_lock
 from ws_middleware.options import Options
 from ws_middleware.request import Address
 
-__all__ = ["Gate", "Place", "address_key"]
+__all__ = ["Gate", "Place", "Teller", "address_key", "counts_addresses"]
 
 #: Runs a call where a connection lives, from any thread and without waiting for it.
 Teller = Callable[[Callable[[], None]], object]
@@ -111,7 +111,7 @@ class Gate:
 
     def enter(self, address: Address, options: Options) -> Place:
         """Give a place to a handshake, or refuse it with 503 or 429."""
-        key = address_key(address) if _tells_addresses(options) else None
+        key = address_key(address) if counts_addresses(options) else None
         with self._lock:
             if key is not None:
                 self._check_rates(key, options)
@@ -195,7 +195,7 @@ class Gate:
         return sum(map(judge, places))
 
 
-def _tells_addresses(options: Options) -> bool:
+def counts_addresses(options: Options) -> bool:
     """Tell whether any option asks where a handshake comes from."""
     return (
         options.max_connections_per_address is not None

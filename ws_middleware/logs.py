@@ -14,7 +14,7 @@ from ws_middleware.errors import HandshakeError
 from ws_middleware.info import ConnectionInfo
 from ws_middleware.request import Address
 
-__all__ = ["connection_finished", "handshake_refused", "subprotocol_missing"]
+__all__ = ["connection_finished", "handshake_refused", "proxy_not_trusted", "subprotocol_missing"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
@@ -55,6 +55,15 @@ def subprotocol_missing(rule: str, supported: tuple[str, ...]) -> None:
         "browsers fail such a connection; name one in the route's subprotocols",
         rule,
         list(supported),
+    )
+
+
+@functools.cache
+def proxy_not_trusted() -> None:
+    """Log, once, that a proxy's clients count as one address."""
+    logger.warning(
+        "requests with X-Forwarded-For come from an address that trusted_proxies does not name: "
+        "if it is a proxy, the limits of an address count for all its clients together"
     )
 
 

@@ -10,6 +10,8 @@ from ws_middleware.core.forwarding import UNIX, find_origin, parse_trust
 from ws_middleware.core.headers import field_values, parse_host, safe_text
 from ws_middleware.core.origins import parse_origin
 from ws_middleware.errors import HandshakeError
+from ws_middleware.gate import counts_addresses
+from ws_middleware.logs import proxy_not_trusted
 from ws_middleware.options import Options
 from ws_middleware.request import Address, Request
 
@@ -19,6 +21,8 @@ __all__ = ["check_host", "check_origin", "heed_proxies"]
 def heed_proxies(request: Request, options: Options) -> None:
     """Let the request tell of whom the proxies speak for; 400 where they contradict."""
     if not options.trusted_proxies:
+        if counts_addresses(options) and field_values(request.head.fields, "x-forwarded-for"):
+            proxy_not_trusted()
         return
     trust = parse_trust(tuple(options.trusted_proxies))
     try:

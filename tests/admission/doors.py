@@ -131,6 +131,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "word-soon": {"authenticate": FirstMessage(by_word, timeout=0.2)},
     "mistake": {"authenticate": mistake},
     "hang": {"authenticate": hang, "open_timeout": 0.5},
+    "hang-long": {"authenticate": hang, "open_timeout": 60.0},
     "reject": {"admit": reject},
     "ann-only": {"authenticate": by_key, "admit": refuse_all_but_ann},
     "readable": {"authenticate": lambda request: None, "readable": "browser"},

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from tests.admission.doors import add_doors
 from tests.wsgi import apps as shapes
 from ws_middleware import AsyncConnection, Connection, Unauthorized, UnsupportedError, WebSockets
 from ws_middleware import Request as Handshake
@@ -61,6 +62,9 @@ def authenticate(request: Handshake) -> str:
 @ws.route("/known", authenticate=authenticate)
 async def tell_identity(connection: AsyncConnection) -> None:
     await connection.send(f"you are {connection.identity}")
+
+
+add_doors(ws)
 
 
 @ws.route("/telling")

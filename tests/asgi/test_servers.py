@@ -212,6 +212,34 @@ def test_identity_reaches_the_handler(server: Served, peer: Peer) -> None:
     assert peer.read_message() == "you are ann"
 
 
+def test_first_message_is_the_word(server: Served, new_peer: Connect) -> None:
+    for shape in ("async", "def", "callbacks"):
+        peer = new_peer().open(f"/door/{shape}/word")
+        peer.send_frame(TEXT, "open sesame")
+        assert json.loads(peer.read_message())["identity"] == "ali"
+        leave(peer)
+        peer = new_peer().open(f"/door/{shape}/word")
+        peer.send_frame(TEXT, "open barley")
+        assert answer_close(peer)[0] == 4403
+
+
+def test_connection_ends_when_credentials_expire(server: Served, peer: Peer) -> None:
+    peer.open("/door/async/moment", fields={"Authorization": "Key ann"})
+    received = peer.read_frame()
+    if received.opcode == TEXT:  # else the credentials expired before
+        received = peer.read_frame()
+    assert received.payload[:2] == (4401).to_bytes(2, "big")
+
+
+def test_refusal_is_readable_by_scripts(server: Served, peer: Peer) -> None:
+    scheme = "https" if server.kind.tls else "http"
+    origin: dict[str, str | None] = {"Origin": f"{scheme}://127.0.0.1:{server.port}"}
+    peer.open("/door/async/readable", fields=origin)
+    code, reason = answer_close(peer)
+    assert code == 4403
+    assert reason == ("you may not connect here" if server.kind.sends_reasons else "")
+
+
 def test_path_of_nobody_is_refused_by_the_app(server: Served, peer: Peer) -> None:
     assert request(peer, "/nobody").status == 403
 

@@ -724,7 +724,7 @@ async def test_what_came_before_the_answer_is_not_lost() -> None:
     handshake = Handshake(app, leftover=frame(TEXT, "a"))
     handshake.transport.feed(frame(TEXT, "b"))
     assert handshake.transport.is_reading()
-    handshake.transport.feed(frame(BINARY, bytes(70_000)))
+    handshake.transport.feed(frame(BINARY, bytes(140_000)))
     assert not handshake.transport.is_reading()
     await asyncio.sleep(1.1)
     assert [event.get("text", "big") for event in received] == ["a", "b", "big"]

@@ -110,6 +110,10 @@ def test_forwarded_is_read_as_its_rfc_says(element: str) -> None:
     assert origin(("Forwarded", element)) == Hop("192.0.2.7", 0, "https", "chat.example")
 
 
+def test_proxy_may_be_the_client() -> None:
+    assert origin(("Forwarded", "for=10.0.0.3, for=10.0.0.2")) == Hop("10.0.0.3")
+
+
 @pytest.mark.parametrize("element", ["for=_hidden", "for=unknown", "proto=https", ";;,", '"', "="])
 def test_forwarded_may_hide_or_be_broken(element: str) -> None:
     assert origin(("Forwarded", element)) is None

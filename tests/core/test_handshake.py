@@ -441,7 +441,7 @@ def test_field_that_would_break_the_head_apart_is_refused(field: tuple[str, str]
 
 @pytest.mark.row(92)
 def test_field_beyond_latin_1_is_refused() -> None:
-    with pytest.raises(ValueError, match="latin-1"):
+    with pytest.raises(ValueError, match="is not a header field"):
         encode_request("/", [("X", "\u20ac")])
 
 

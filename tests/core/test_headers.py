@@ -11,6 +11,7 @@ import pytest
 
 from ws_middleware.core.headers import (
     Parameter,
+    check_fields,
     field_values,
     format_extension,
     is_token,
@@ -25,6 +26,19 @@ TCHAR = "!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters
 
 
 # --- fields ---
+
+
+def test_fields_that_can_be_sent_pass() -> None:
+    check_fields([("X-Why", "trial"), ("x", ""), ("X", "\xe4\t;")])
+
+
+@pytest.mark.row(54, 92)
+@pytest.mark.parametrize(
+    "field", [("X", "a\r"), ("X", "a\nb"), ("X", "\0"), ("X", "\u20ac"), ("", "a"), ("X Y", "a")]
+)
+def test_fields_that_would_break_a_head_apart_do_not(field: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="is not a header field"):
+        check_fields([("X", "good"), field])
 
 
 @pytest.mark.row(44)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.admission.attacks import ATTACKS
 from tests.admission.checks import CHECKS, SHAPE_CHECKS, SHAPES, enter, key, our_origin
 from tests.peer import Peer
-from tests.running import RunningServer
+from tests.running import RunningServer, run_server
 from tests.wsgi.asking import ask
 
 TARGETS = ("tests.admission.doors:ws", "tests.admission.doors:pages")
@@ -83,3 +84,20 @@ def test_browser_that_answers_for_ever_is_stopped(peer: Peer) -> None:
 def test_other_refusals_close_the_connection(server: RunningServer, peer: Peer) -> None:
     answer = ask(peer, peer.request("/door/async/nobody", fields=our_origin(server)))
     assert (answer.status, answer.closes) == (403, True)
+
+
+# --- while somebody is asked ---
+
+
+@pytest.mark.fault(109)
+def test_server_that_stops_does_not_wait_for_the_answer(tmp_path: Path) -> None:
+    with run_server(tmp_path / "log", *TARGETS) as server, Peer(server.port) as peer:
+        peer.send(peer.request("/door/async/hang-long"))
+        with Peer(server.port) as other:
+            other.open("/echo").echo("the request before was read")
+            server.terminate()
+            reply = peer.reply()
+            assert (reply.status, peer.body(reply)) == (503, b"the server is shutting down\n")
+            assert other.read_close()[0] == 1001
+        assert server.wait() == 0
+        assert "Traceback" not in server.log

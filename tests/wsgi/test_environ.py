@@ -101,7 +101,7 @@ def test_lines_that_the_server_joined_are_parted(name: str, separator: str) -> N
         ({"REMOTE_ADDR": "1.2.3.4", "REMOTE_PORT": 80}, ("1.2.3.4", 80)),
         ({"REMOTE_ADDR": "1.2.3.4"}, ("1.2.3.4", 0)),
         ({"REMOTE_ADDR": "1.2.3.4", "REMOTE_PORT": "²"}, ("1.2.3.4", 0)),
-        ({"REMOTE_ADDR": ""}, None),
+        ({"REMOTE_ADDR": ""}, ""),
         ({}, None),
     ],
 )

@@ -82,7 +82,8 @@ class ASGIMiddleware:
     async def _decide(self, handshake: WebSocketProtocol, route: Route | None) -> None:
         """Answer a handshake for which somebody has to be asked."""
         try:
-            decision = await self._decide_in_time(handshake.request, route)
+            with handshake.given_up_when_over():
+                decision = await self._decide_in_time(handshake.request, route)
         except HandshakeError as error:
             handshake.refuse(error)
         except BaseException:

@@ -8,10 +8,11 @@ Rule: nothing is written before the handshake is decided, and it is decided once
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Self, cast
 from urllib.parse import unquote
@@ -312,6 +313,21 @@ class WebSocketProtocol(asyncio.Protocol):
     async def wait_decided(self) -> None:
         """Wait until the handshake is decided."""
         await asyncio.shield(self._decided)
+
+    @contextlib.contextmanager
+    def given_up_when_over(self) -> Iterator[None]:
+        """Cancel the block's task where the peer leaves meanwhile, or the server stops."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def give_up(_: asyncio.Future[None]) -> None:
+            task.cancel()
+
+        self._decided.add_done_callback(give_up)
+        try:
+            yield
+        finally:
+            self._decided.remove_done_callback(give_up)
 
     def _decide(self) -> None:
         if not self._decided.done():

@@ -17,9 +17,9 @@ from ws_middleware.core.extensions import Agreement, Extension, confirm_response
 from ws_middleware.core.headers import (
     Fields,
     Parameter,
+    check_fields,
     field_values,
     format_extension,
-    is_token,
     parse_extensions,
     parse_host,
     parse_token_list,
@@ -325,11 +325,9 @@ def encode_connect(authority: str, fields: Iterable[tuple[str, str]]) -> bytes:
 
 
 def _encode_head(first_line: str, fields: Iterable[tuple[str, str]]) -> bytes:
-    lines = [first_line]
-    for name, value in fields:
-        if not is_token(name) or any(character in value for character in "\r\n\0"):
-            raise ValueError(f"{safe_text(name)}: {safe_text(value)} is not a header field")
-        lines.append(f"{name}: {value}")
+    fields = list(fields)
+    check_fields(fields)
+    lines = [first_line, *(f"{name}: {value}" for name, value in fields)]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 

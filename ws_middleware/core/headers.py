@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 __all__ = [
     "Fields",
     "Parameter",
+    "check_fields",
     "field_values",
     "format_extension",
     "is_token",
@@ -38,6 +39,16 @@ def field_values(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
     ['a']
     """
     return [value.strip(_OWS) for key, value in fields if key.lower() == name]
+
+
+def check_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Check fields that are to be sent; `ValueError` for one that would break the head apart.
+
+    >>> check_fields([("X-Why", "trial")])
+    """
+    for name, value in fields:
+        if not is_token(name) or any(c in "\r\n\0" or c > "\xff" for c in value):
+            raise ValueError(f"{safe_text(name)}: {safe_text(value)} is not a header field")
 
 
 def is_token(text: str) -> bool:

@@ -128,8 +128,8 @@ def _fields(environ: Environ) -> list[tuple[str, str]]:
 
 
 def _address(environ: Environ) -> Address:
-    host = environ.get("REMOTE_ADDR")
+    host: str | None = environ.get("REMOTE_ADDR")
     if not host:
-        return None
+        return host  # "" is a Unix socket's, None where the server tells nothing
     port = str(environ.get("REMOTE_PORT") or "")
     return (host, int(port)) if port.isascii() and port.isdigit() else (host, 0)
