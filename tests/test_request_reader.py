@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from tests.core.wire import chopped
+from ws_middleware import request_reader as module
 from ws_middleware.errors import HandshakeError
 from ws_middleware.options import Options
 from ws_middleware.request_reader import HeadReader, parse_head
@@ -132,3 +135,48 @@ def test_what_is_no_request(data: bytes, status: int) -> None:
     with pytest.raises(HandshakeError) as error:
         parse_head(data)
     assert error.value.status == status
+
+
+# --- the short way ---
+
+starts = st.sampled_from(
+    [b"GET / HTTP/1.1"] * 5
+    + [b"GET /a?b=%20 HTTP/1.1", b"GET http://a/ HTTP/1.1", b"GET * HTTP/1.1", b"GET / HTTP/1.0"]
+    + [b"GET /a b HTTP/1.1", b"GET  HTTP/1.1", b"POST / HTTP/1.1", b"get / HTTP/1.1", b"GET / HTTP"]
+    + [b"GET /\xe9 HTTP/1.1", b"GET /\t HTTP/1.1", b"", b"GET /\x7f HTTP/1.1"]
+)
+names = st.one_of(
+    st.sampled_from([b"Upgrade", b"X-Y", b"content-length", b"Transfer-Encoding", b"HOST"]),
+    st.sampled_from([b"", b" X", b"X ", b"X Y", b"X\xe9", b"x" * 300, b"X\t", b"Cookie"]),
+)
+values = st.one_of(
+    st.sampled_from([b"", b" a", b"a\tb  ", b"\xe9", b"\x01", b"\x7f", b"0", b"chunked", b"a:b"]),
+    st.binary(max_size=3),
+)
+heads = st.tuples(starts, st.lists(st.tuples(names, values), max_size=4), st.integers(0, 4))
+
+
+@given(heads)
+@example((b"GET / HTTP/1.1", [(b"Cookie", b"c" * 300), (b"Upgrade", b"u" * 300)], 1))
+@settings(max_examples=300, derandomize=True, database=None, deadline=None)
+def test_short_way_leads_where_h11_does(head: tuple[bytes, list[tuple[bytes, bytes]], int]) -> None:
+    start, fields, place = head
+    fields.insert(place, (b"Host", b"test"))
+    lines = [start, *(name + b":" + value for name, value in fields), b"", b""]
+    plain = module._parse_plain(lines)
+    if plain is not None:
+        assert plain == module._parse_any(b"\r\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "name", ["Host", "Origin", "Upgrade", "Cookie", "Authorization", "Sec-WebSocket-Key"]
+)
+def test_values_that_are_no_secrets_are_kept_once(name: str) -> None:
+    first, second = (
+        dict(parse_head(f"GET / HTTP/1.1\r\n{name}: same\r\nHost: same\r\n\r\n".encode()).fields)
+        if name != "Host"
+        else dict(parse_head(HEAD).fields)
+        for _ in range(2)
+    )
+    is_shared = first[name] is second[name]
+    assert is_shared == (name in ("Host", "Origin", "Upgrade"))

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -109,6 +109,18 @@ class AsyncConnection(ConnectionInfo):
             item = await self._next(_ITEMS)
         return item
 
+    async def recv_frame(self, timeout: float | None = None) -> Frame:
+        """Receive the next frame as it stands on the wire, control frames included.
+
+        The messages that the frames make are dropped. `RuntimeError` on connections that were
+        not opened with `observe_frames=True`.
+        """
+        tap, endpoint = self._find_tap(), self._endpoint
+        frame: Frame
+        async with asyncio.timeout(timeout):
+            frame = await self._next(Frame, take=lambda: tap.next_frame(endpoint), pieces=True)
+        return frame
+
     def take_waiting(self) -> list[Data | Ping | Pong]:
         """Take the messages that have arrived already."""
         taken: list[Data | Ping | Pong] = []
@@ -141,14 +153,21 @@ class AsyncConnection(ConnectionInfo):
         """Receive the next message; the iteration ends with 1000 and 1001."""
         return self._next(_DATA, iterating=True)
 
-    async def _next(self, wanted: Any, *, pieces: bool = False, iterating: bool = False) -> Any:
+    async def _next(
+        self,
+        wanted: Any,
+        *,
+        take: Callable[[], Any] | None = None,
+        pieces: bool = False,
+        iterating: bool = False,
+    ) -> Any:
         """Receive the next item of a wanted type; all ways to receive come through here."""
         if self._receiving:
             raise ConcurrencyError(
                 "another task is receiving from this connection; one at a time receives"
             )
         endpoint, driver = self._endpoint, self._driver
-        take = endpoint.next_fragment if pieces else endpoint.next_message
+        take = take or (endpoint.next_fragment if pieces else endpoint.next_message)
         self._receiving = True
         try:
             if self._budget <= 0 and endpoint.queue:

@@ -89,6 +89,11 @@ class BridgedConnection(Connection):
         with self._receiver():
             return self._take(timeout)
 
+    def recv_frame(self, timeout: float | None = None) -> Frame:
+        """Receive the next frame as it stands on the wire, control frames included."""
+        with self._receiver():
+            return self._ask(lambda: self._connection.recv_frame(timeout))
+
     def _take(self, timeout: float | None = None) -> Data | Ping | Pong:
         with self._room:
             starts = not self._has_fetched

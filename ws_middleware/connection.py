@@ -47,6 +47,14 @@ class Connection(ConnectionInfo, abc.ABC):
     def recv_fragments(self) -> Iterator[Data]:
         """Receive one message in pieces, as they arrive; pieces of text are whole characters."""
 
+    @abc.abstractmethod
+    def recv_frame(self, timeout: float | None = None) -> Frame:
+        """Receive the next frame as it stands on the wire, control frames included.
+
+        The messages that the frames make are dropped. `RuntimeError` on connections that were
+        not opened with `observe_frames=True`.
+        """
+
     def recv(self, timeout: float | None = None) -> Data:
         """Receive the next message: str for text, bytes for binary.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import Agreement
+from ws_middleware.core.frame_tap import FrameTap
 from ws_middleware.core.handshake import ResponseHead
 from ws_middleware.request import Address, Request
 
@@ -28,6 +29,7 @@ class ConnectionInfo:
         "request",
         "response",
         "subprotocol",
+        "tap",
     )
 
     def __init__(
@@ -44,12 +46,19 @@ class ConnectionInfo:
         self.request: Request = request
         #: The head of the response that opened the connection; None for servers.
         self.response: ResponseHead | None = None
+        #: What `recv_frame` takes from; None where frames are not observed.
+        self.tap: FrameTap | None = None
         #: The subprotocol agreed on, None for none (RFC 6455 §1.9).
         self.subprotocol: str | None = subprotocol
         #: The extensions agreed on, in the order of their application.
         self.agreements: tuple[Agreement, ...] = tuple(agreements)
         #: Whom the authentication found the peer to be.
         self.identity: Any = identity
+
+    def _find_tap(self) -> FrameTap:
+        if self.tap is None:
+            raise RuntimeError("frames are seen by connections opened with observe_frames=True")
+        return self.tap
 
     @property
     def endpoint(self) -> Endpoint:

@@ -1,4 +1,4 @@
-"""The standard library's own threads, locks and sockets, also where greenlets replaced them.
+"""The standard library's own threads, locks, sockets and selectors, whatever greenlets replaced.
 
 gevent and eventlet patch the library for the whole process. What runs beside their hub, in a
 real thread, needs what was there before.
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-__all__ = ["make_lock", "make_socket", "start_thread"]
+__all__ = ["make_lock", "make_selector", "make_socket", "start_thread"]
 
 
 def _original(module: str, name: str) -> Any:
@@ -29,6 +29,11 @@ def make_lock() -> AbstractContextManager[object]:
     """Make a lock between real threads, which signal handlers may take again."""
     lock: AbstractContextManager[object] = _original("_thread", "RLock")()
     return lock
+
+
+def make_selector() -> Any:
+    """Make a selector that blocks its thread, as an event loop beside a hub has to."""
+    return _original("selectors", "DefaultSelector")()
 
 
 def make_socket(number: int) -> Any:

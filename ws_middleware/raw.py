@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ws_middleware.asking import run_in_place
 from ws_middleware.core.endpoint import Endpoint
+from ws_middleware.core.frame_tap import FrameTap
 from ws_middleware.core.handshake import encode_refusal, encode_response
 from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import (
@@ -41,18 +42,22 @@ __all__ = ["Arrival", "OneRoute", "upgrade"]
 LINGER_TIME = 1.0
 
 
-def upgrade(sock: socket.socket, *, leftover: bytes = b"", **options: Any) -> SocketConnection:
+def upgrade(
+    sock: socket.socket, *, leftover: bytes = b"", observe_frames: bool = False, **options: Any
+) -> SocketConnection:
     """Open a WebSocket as the server of a connected socket: TCP, Unix, TLS or a socketpair.
 
     Reads the request, of which `leftover` was read before, and answers it; `options` are fields
-    of `Options`. `HandshakeError` after a request that was refused, `TimeoutError` where none
-    came within `open_timeout`, `OSError` where the peer is gone; the socket is closed then.
+    of `Options`, `observe_frames` lets `recv_frame` give each frame. `HandshakeError` after a
+    request that was refused, `TimeoutError` where none came within `open_timeout`, `OSError`
+    where the peer is gone; the socket is closed then.
     """
     for name in options:
         if name.startswith(_OF_MANY):
             raise TypeError(f"{name} is about many connections: whoever accepts them counts")
-    opened = Arrival(sock, OneRoute(_no_handler, Options(**options))).open(leftover)
-    connection = opened.connect()
+    settings = Options(**options)
+    opened = Arrival(sock, OneRoute(_no_handler, settings)).open(leftover)
+    connection = opened.connect(FrameTap.for_options(settings) if observe_frames else None)
     if not opened.introduce(connection):
         connection.close()
         raise connection.endpoint.closed
@@ -103,13 +108,16 @@ class _Opened(NamedTuple):
     agreed: Upgrade
     leftover: bytes
 
-    def connect(self) -> SocketConnection:
+    def connect(self, tap: FrameTap | None = None) -> SocketConnection:
         """Send the 101, and make the connection."""
         options, agreements = self.route.options, self.agreed.agreements
+        active = [agreement.activate("server") for agreement in agreements]
+        if tap is not None:
+            active.append(tap)
         endpoint = Endpoint(
             "server",
             options,
-            [agreement.activate("server") for agreement in agreements],
+            active,
             now=time.monotonic(),
             observe_control=observes_control(self.route.handler),
         )
@@ -118,6 +126,7 @@ class _Opened(NamedTuple):
             endpoint, self.stream, options, preface=preface, leftover=self.leftover
         )
         connection = SocketConnection(driver, self.request, self.agreed.subprotocol, agreements)
+        connection.tap = tap
         self.agreed.opened(connection, driver.waiting.spawner())
         return connection
 

@@ -57,6 +57,12 @@ class SocketConnection(Connection):
         item: Data | Ping | Pong = self._next(self._endpoint.next_message, timeout)
         return item
 
+    def recv_frame(self, timeout: float | None = None) -> Frame:
+        """Receive the next frame as it stands on the wire, control frames included."""
+        tap = self._find_tap()
+        frame: Frame = self._next(lambda: tap.next_frame(self._endpoint), timeout)
+        return frame
+
     def recv_fragments(self) -> Iterator[Data]:
         """Receive one message in pieces, as they arrive; pieces of text are whole characters."""
         with self._driver.lock:

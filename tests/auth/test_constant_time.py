@@ -32,6 +32,7 @@ PUBLIC = {
         "'qop' in asked",
     ],
     "any_of": ["scheme in _LAST"],
+    "digest": ["path not in paths_of(request)", "query != request.query_string"],
     "files": ["version != self._version", "self._hashes.identify(stored) == 'bcrypt'"],
     "nonces": ["len(payload) != _TIME.size + 16"],
     "proof": [
@@ -41,8 +42,6 @@ PUBLIC = {
         "len(nc) != 8",
         "nc == '00000000'",
         "charset.upper() != 'UTF-8'",
-        "uri == target",
-        "_resource(uri) == _resource(target)",
         "'username' in given",
     ],
     "reading": ["values[0].partition(' ')[0].lower() != scheme"],
@@ -51,7 +50,8 @@ PUBLIC = {
     "spent": ["key in self._keys"],
     "stores": ["self._known.get(algorithm) != self._users()"],
     "ticket": [
-        "terms.path not in (None, unquote(request.raw_path))",
+        "terms.path not in paths_of(request)",
+        "origin not in (None, 'null')",
         "terms.origin not in (None, request.origin)",
     ],
     "views": ["method != 'POST'", "len(paths) != 1", "name == b'origin'"],

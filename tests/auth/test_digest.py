@@ -200,17 +200,41 @@ def test_whoever_says_nothing_is_challenged(value: str | None) -> None:
 
 @pytest.mark.row(220)
 @pytest.mark.fault(41)
-@pytest.mark.parametrize("uri", ["/other", "/chat?x=1", "/chat/"])
-def test_uri_is_that_of_the_request(uri: str) -> None:
+@pytest.mark.parametrize(
+    ("uri", "target"),
+    [
+        ("/other", "/chat"),
+        ("/", "/chat"),
+        ("/chat?x=1", "/chat"),
+        ("/chat", "/chat?x=1"),
+        ("/chat?x=%31", "/chat?x=1"),
+        ("/chat/", "/chat"),
+        ("/Chat", "/chat"),
+    ],
+)
+def test_uri_is_that_of_the_request(uri: str, target: str) -> None:
     digest = Digest(USERS)
-    assert refusal(digest, make_request(answer(digest, "alice", "secret", uri=uri))).status == 400
+    request = make_request(answer(digest, "alice", "secret", uri=uri), target=target)
+    assert refusal(digest, request).status == 400
 
 
-def test_uri_has_path_and_query() -> None:
+@pytest.mark.row(220)
+@pytest.mark.parametrize(
+    ("uri", "target", "root_path"),
+    [
+        ("/chat?x=1", "/chat?x=1", ""),
+        ("/ch%61t", "/chat", ""),
+        ("http://a.example/chat?x", "/chat?x", ""),
+        ("/chat", "http://a.example/chat", ""),
+        ("/live/chat", "/chat", "/live"),
+        ("/live/chat", "/live/chat", "/live"),
+    ],
+)
+def test_spelling_of_the_uri_may_differ(uri: str, target: str, root_path: str) -> None:
     digest = Digest(USERS)
-    sent = answer(digest, "alice", "secret", uri="/chat?x=1")
-    assert ask(digest, make_request(sent, target="/chat?x=1")).identity == "alice"
-    assert refusal(digest, make_request(sent, target="/chat")).status == 400
+    request = make_request(answer(digest, "alice", "secret", uri=uri), target=target)
+    request.root_path = root_path
+    assert ask(digest, request).identity == "alice"
 
 
 @pytest.mark.fault(38)

@@ -9,6 +9,7 @@ import pytest
 from tests.auth.asking import LOCAL, make_request
 from ws_middleware.auth.reading import (
     SecretsInTheOpen,
+    paths_of,
     read_credentials,
     take_from_query,
     take_from_subprotocols,
@@ -43,6 +44,13 @@ def test_two_authorization_fields_are_refused() -> None:
 def test_two_joined_into_one_are_malformed_and_not_told() -> None:
     with pytest.raises(ValueError, match=r"their grammar is broken \(RFC 9110 §11.4\)$"):
         read_credentials(make_request("Basic abc,Basic abc"), "basic")
+
+
+def test_path_may_have_a_prefix_that_a_proxy_takes_away() -> None:
+    request = make_request(target="/a%20b?x")
+    assert paths_of(request) == {"/a b"}
+    request.root_path = "/live"
+    assert paths_of(request) == {"/a b", "/live/a b"}
 
 
 def test_secrets_leave_query_and_subprotocols() -> None:

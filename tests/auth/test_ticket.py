@@ -113,6 +113,7 @@ def test_memory_of_used_tickets_is_bounded_and_none_is_used_twice() -> None:
         ({"origin": "https://a.example"}, "/", ORIGIN, None),
         ({"origin": "https://a.example"}, "/", ("Origin", "http://a.example"), "origin"),
         ({"origin": "https://a.example"}, "/", ("Origin", "null"), "origin"),
+        ({"origin": "null"}, "/", ("Origin", "null"), None),
         ({"origin": "https://a.example"}, "/", ("X", "y"), "origin"),
     ],
 )
@@ -137,6 +138,7 @@ def test_ticket_is_for_a_path_and_an_origin(
         (in_query("\xe4"), 401),
         (in_query(Ticket(KEY).issue("alice")), 401),
         (in_query(Signer(KEY, "nonce").sign(b"[]")), 401),
+        (make_request(None, ("Sec-WebSocket-Protocol", "ticket.\xe4, , (;")), 401),
         (in_query("a&ticket=b"), 400),
         (make_request(None, ("Sec-WebSocket-Protocol", "ticket.a"), target="/?ticket=b"), 400),
     ],
@@ -173,6 +175,21 @@ def test_memory_may_be_shared_and_answer_later() -> None:
 def test_lifetime_is_positive() -> None:
     with pytest.raises(ValueError, match="lifetime"):
         Ticket(lifetime=0)
+
+
+def test_path_has_the_prefix_that_a_proxy_takes_away() -> None:
+    ticket = Ticket()
+    request = in_query(ticket.issue("alice", path="/live/chat"))
+    request.root_path = "/live"
+    assert ask(ticket, request) == "alice"
+
+
+@pytest.mark.parametrize(
+    "terms", [{"path": "chat"}, {"path": ""}, {"origin": "a.example"}, {"origin": "https://a/b"}]
+)
+def test_terms_that_could_never_match_are_errors(terms: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"slash|is not a"):
+        Ticket().issue("alice", **terms)
 
 
 def test_identity_has_to_be_json() -> None:

@@ -14,6 +14,8 @@ ORIGIN = "https://a.example"
 
 
 def issue(identity: Any, *, path: str, origin: str | None) -> str:
+    if not path.startswith("/"):
+        raise ValueError("no slash")
     return f"{identity} {path} {origin}"
 
 

@@ -14,6 +14,7 @@ from tests.client.scripted import Asked, accepting, refusing, scripted
 from tests.client.ways import Open, both_ways
 from ws_middleware.auth.schemes import parse_challenges
 from ws_middleware.client import Password, Token
+from ws_middleware.client.plan import make_plan
 from ws_middleware.errors import HandshakeRefused
 
 BASIC = 'WWW-Authenticate: Basic realm="r", charset="UTF-8"'
@@ -95,6 +96,22 @@ def test_netrc_is_read_on_request(open_: Open, tmp_path: Path) -> None:
     with scripted(refusing(401, BASIC), accepting()) as server:
         open_(server.url, netrc=str(path))
     assert server.asked[1].field("Authorization") == BASIC_ANSWER
+
+
+def test_netrc_file_may_be_missing_and_is_told_apart_where_it_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "broken"
+    assert make_plan("ws://a/", {"netrc": True}).credentials is None
+    with pytest.raises(FileNotFoundError):
+        make_plan("ws://a/", {"netrc": str(path)})
+    path.write_text("machine a nonsense")
+    with pytest.raises(ValueError, match="netrc"):
+        make_plan("ws://a/", {"netrc": str(path)})
+    path.write_text("machine b login user password secret\n")
+    path.chmod(0o600)
+    assert make_plan("ws://a/", {"netrc": str(path)}).credentials is None
 
 
 @both_ways

@@ -87,6 +87,6 @@ def test_token_logs_in() -> None:
     async def work(url: str) -> None:
         assert await _ask_async(url, credentials=Token("abc")) == "ada"
         with pytest.raises(HandshakeRefused, match="401"):
-            await _ask_async(url, credentials=Token("abd"))
+            await _ask_async(url, credentials=Token("xyz"))
 
     _serve(Bearer(lambda token: "ada" if token == "abc" else None), work)

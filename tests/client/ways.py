@@ -14,7 +14,7 @@ from ws_middleware.client import aconnect, connect
 from ws_middleware.connection import Connection
 from ws_middleware.core.messages import Data
 
-__all__ = ["Open", "both_ways", "read_all"]
+__all__ = ["Open", "both_ways", "read_all", "standard_ways"]
 
 #: Open a connection with settings, and abort it: what it knows of itself stays.
 Open = Callable[..., Connection | AsyncConnection]
@@ -43,6 +43,10 @@ async def _open(url: str, settings: Any) -> AsyncConnection:
 
 _WAYS: dict[str, Open] = {"connect": _blocking, "aconnect": _asynchronous, "uvloop": _on_uvloop}
 both_ways = pytest.mark.parametrize("open_", _WAYS.values(), ids=_WAYS)
+#: Without uvloop, which looks up names by itself and tries one address after the other.
+standard_ways = pytest.mark.parametrize(
+    "open_", [_blocking, _asynchronous], ids=["connect", "aconnect"]
+)
 
 
 def read_all(open_: Open, url: str, **settings: Any) -> tuple[list[Data], int | None]:

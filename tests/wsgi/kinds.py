@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -83,10 +84,9 @@ class Kind:
         return [sys.executable, "-m", "tests.wsgi.launch", self.name, framework, *files]
 
 
-_GUNICORN = [
-    *("--bind", "127.0.0.1:0", "--workers", "1"),
-    *("--access-logfile", "-", "--no-control-socket"),
-]
+_GUNICORN = ["--bind", "127.0.0.1:0", "--workers", "1", "--access-logfile", "-"]
+if int(metadata.version("gunicorn").partition(".")[0]) >= 26:
+    _GUNICORN.append("--no-control-socket")
 _UWSGI = [
     *("--master", "--die-on-term", "--need-app", "--pythonpath", "."),
     # It closes every connection behind the response, and tells of it only if it is told to.

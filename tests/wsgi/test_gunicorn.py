@@ -110,6 +110,22 @@ def test_reload(name: str, tmp_path: Path) -> None:
         assert not errors_in(server.log), server.log
 
 
+def test_greenlets_beside_the_standard_librarys_loop(tmp_path: Path) -> None:
+    """Without uvloop the background loop waits in its own thread, not in gevent's hub."""
+    (tmp_path / "uvloop.py").write_text("raise ImportError")
+    options = ("--pythonpath", str(tmp_path))
+    with (
+        serve(kind_of("gunicorn-gevent"), tmp_path / "log", *options) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        peers = open_some(server.port, stack)
+        check_plain(server.port)
+        for peer in peers:
+            peer.echo("x" * 300_000)
+            peer.close()
+        assert not errors_in(server.log), server.log
+
+
 @shapes
 def test_in_place_a_socket_takes_a_thread(shape: str, tmp_path: Path) -> None:
     """With `park=False` as many sockets fit as the server has threads."""

@@ -21,7 +21,6 @@ from ws_middleware.core.frames import (
     decode_close,
 )
 from ws_middleware.core.messages import Data, Sendable, as_message
-from ws_middleware.core.receiver import Receiver
 from ws_middleware.core.sender import Sender
 from ws_middleware.errors import ProtocolError, UnsupportedError
 from ws_middleware.options import Options
@@ -35,13 +34,13 @@ Put = Callable[[Event, int], None]
 class EventEndpoint(Endpoint):
     """Be an endpoint that is given events, and gives events to `put`."""
 
-    __slots__ = ("_inbox", "_outbox")
+    __slots__ = ("_max_size", "_outbox")
 
     def __init__(self, options: Options, put: Put, now: float) -> None:
         super().__init__("server", options, now=now)
-        self._receiver = self._inbox = _EventReceiver(options)
         self._sender = _EventSender(self._put)
         self._outbox = put
+        self._max_size = options.max_message_size
 
     def _put(self, event: Event, size: int) -> None:
         self.bytes_sent += size
@@ -54,9 +53,13 @@ class EventEndpoint(Endpoint):
             return
         text = event.get("text")
         data: Data = bytes(event["bytes"]) if text is None else text
-        self.bytes_received += _size(data)
-        self._inbox.take(data)
-        self._process()
+        size = _size(data)
+        self.bytes_received += size
+        if self._max_size is None or size <= self._max_size:
+            self._deliver([data])
+        else:
+            reason = f"message of more than max_message_size={self._max_size} bytes"
+            self._fail(ProtocolError(reason, CloseCode.TOO_BIG))
 
     def _on_disconnect(self, code: int | None, reason: str) -> None:
         # None stands for a close frame without a code, on some servers.
@@ -96,42 +99,6 @@ def close_event(close: Close) -> Event:
     return {"type": "websocket.close", "code": code, "reason": close.reason}
 
 
-#: What stands for an event in the place of a stream's bytes.
-_EVENT = b"websocket.receive"
-
-
-class _EventReceiver(Receiver):
-    """Hold the one message that came while there was no room for it."""
-
-    __slots__ = ("_arrived", "_max_size")
-
-    def __init__(self, options: Options) -> None:
-        super().__init__("server", options)
-        self._arrived: Data | None = None
-        self._max_size = options.max_message_size
-
-    def take(self, data: Data) -> None:
-        if not self.is_stopped:
-            self._arrived = data
-            self.input = _EVENT
-
-    def take_messages(self, count: int) -> list[Data]:
-        """Give nothing: the size of each has to be looked at."""
-        return []
-
-    def next_event(self) -> Data | None:
-        data = self._arrived if self.input else None
-        self._arrived, self.input = None, b""
-        limit = self._max_size
-        if data is not None and limit is not None and _size(data) > limit:
-            reason = f"message of more than max_message_size={limit} bytes"
-            raise ProtocolError(reason, CloseCode.TOO_BIG)
-        return data
-
-    def take_fragment(self) -> None:
-        """Give nothing: servers hand over whole messages."""
-
-
 class _EventSender(Sender):
     """Put the frames of each message together, and make it an event."""
 
@@ -144,8 +111,8 @@ class _EventSender(Sender):
         self._kind = Opcode.TEXT
 
     def message(self, message: Sendable) -> None:
-        """Send a whole message, which has no shorter way here."""
-        self._message(as_message(message))
+        """Send a whole message, which has no shorter way than `_write` here."""
+        super().message(as_message(message))
 
     def _write(self, first: int, payload: str | bytes, key: bytes = b"") -> None:
         payload = payload.encode() if isinstance(payload, str) else payload

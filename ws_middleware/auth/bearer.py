@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ws_middleware.auth.identity import on_terms
+from ws_middleware.auth.identity import Admitted, on_terms
 from ws_middleware.auth.reading import (
     SecretsInTheOpen,
     read_credentials,
@@ -110,8 +110,7 @@ class Bearer:
         identity = yield self._check(tokens[0])
         if identity is None or identity is False:
             raise Unauthorized([self._challenge("invalid_token")], "the token is not valid")
-        # What answers a URL with a token in it is not to be stored (§2.3).
-        return on_terms(identity, headers=[_NO_STORE]) if queried else identity
+        return _not_stored(on_terms(identity)) if queried else identity
 
     def _presented(self, request: Request) -> Generator[str, None, None]:
         """Give the tokens of header fields; `ValueError` for malformed ones."""
@@ -128,4 +127,6 @@ class Bearer:
         return Reject(400, reason, [("WWW-Authenticate", self._challenge("invalid_request"))])
 
 
-_NO_STORE = ("Cache-Control", "no-store")
+def _not_stored(admitted: Admitted) -> Admitted:
+    """Keep caches from storing what answers a URL with a token in it (§2.3)."""
+    return on_terms(admitted, headers=[*admitted.headers, ("Cache-Control", "no-store")])

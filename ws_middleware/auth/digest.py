@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ws_middleware.auth.answers import ALGORITHMS, hash_name, hash_text
 from ws_middleware.auth.identity import Admitted
 from ws_middleware.auth.nonces import Nonces
-from ws_middleware.auth.proof import Proof, read_proof, same_resource
-from ws_middleware.auth.reading import read_credentials
+from ws_middleware.auth.proof import Proof, read_proof, split_uri
+from ws_middleware.auth.reading import paths_of, read_credentials
 from ws_middleware.auth.schemes import format_challenge, format_parameters, quote
 from ws_middleware.auth.signing import equals
 from ws_middleware.auth.spent import Spend, Spent
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ws_middleware.request import Request
 
 __all__ = ["Digest"]
+
+#: As long as a secret is, for users that there are not.
+_NOBODYS = "0" * 64
 
 
 class Digest:
@@ -95,7 +98,7 @@ class Digest:
         proof = self._read(request)
         secret = yield self._secrets(proof.user, self._realm, proof.algorithm)
         # Someone unknown costs the same hashes.
-        expected = proof.compute(secret or "", request.method)
+        expected = proof.compute(secret or _NOBODYS, request.method)
         if not equals(expected, proof.response) or not secret:
             raise self._refusal("the user or the password is wrong")
         expiry = self._nonces.expiry(proof.nonce, self._clock())
@@ -123,7 +126,8 @@ class Digest:
         except ValueError as error:
             raise self._refusal(f"the Digest credentials do not answer: {error}") from None
         # "the server SHOULD return a 400 Bad Request error" where they differ (§3.4.6)
-        if not same_resource(proof.uri, request.target):
+        path, query = split_uri(proof.uri)
+        if path not in paths_of(request) or query != request.query_string:
             raise Reject(400, "the uri of the Digest credentials is not that of the request")
         return proof
 

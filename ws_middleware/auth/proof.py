@@ -12,7 +12,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from ws_middleware.auth.answers import digest_response
 
-__all__ = ["Proof", "read_proof", "same_resource"]
+__all__ = ["Proof", "read_proof", "split_uri"]
 
 _REQUIRED = ("realm", "nonce", "uri", "response", "opaque", "qop", "nc", "cnonce")
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -119,17 +119,13 @@ def _decode_extended(value: str) -> str:
     return user
 
 
-def same_resource(uri: str, target: str) -> bool:
-    """Tell whether a uri names the path and the query of a request target.
+def split_uri(uri: str) -> tuple[str, str]:
+    """Give the decoded path and the query of a uri, which may be absolute.
 
-    >>> same_resource("/a%62?x", "http://example.org/ab?x")
-    True
+    >>> split_uri("http://example.org/a%62?x")
+    ('/ab', 'x')
     """
-    return uri == target or _resource(uri) == _resource(target)
-
-
-def _resource(target: str) -> tuple[str, str]:
-    path, _, query = target.partition("?")
+    path, _, query = uri.partition("?")
     if not path.startswith("/"):
         # The absolute form, "http://host/path" (RFC 9112 §3.2.2).
         _, slash, rest = path.partition("://")[2].partition("/")

@@ -5,15 +5,22 @@ from __future__ import annotations
 import ipaddress
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from ws_middleware.auth.schemes import Credentials, parse_credentials
-from ws_middleware.core.headers import field_values, parse_token_list
+from ws_middleware.core.headers import field_values
 from ws_middleware.errors import Reject
 
 if TYPE_CHECKING:
     from ws_middleware.request import Request
 
-__all__ = ["SecretsInTheOpen", "read_credentials", "take_from_query", "take_from_subprotocols"]
+__all__ = [
+    "SecretsInTheOpen",
+    "paths_of",
+    "read_credentials",
+    "take_from_query",
+    "take_from_subprotocols",
+]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
@@ -35,6 +42,19 @@ def read_credentials(request: Request, scheme: str) -> Credentials | None:
         raise ValueError("their grammar is broken (RFC 9110 §11.4)") from None
 
 
+def paths_of(request: Request) -> set[str]:
+    """Give the decoded path as it was sent, and as it is where a proxy takes a prefix away.
+
+    >>> from ws_middleware.core.handshake import RequestHead
+    >>> from ws_middleware.request import Request
+    >>> head = RequestHead("GET", "/a%20b", "1.1", [])
+    >>> sorted(paths_of(Request(head, root_path="/live")))
+    ['/a b', '/live/a b']
+    """
+    path = unquote(request.raw_path)
+    return {path, request.root_path + path}
+
+
 def take_from_query(request: Request, name: str) -> list[str]:
     """Take a secret out of the query: nobody else sees it."""
     values = request.query.getlist(name)
@@ -46,7 +66,8 @@ def take_from_query(request: Request, name: str) -> list[str]:
 def take_from_subprotocols(request: Request, prefix: str) -> list[str]:
     """Take a secret, which stands behind a prefix, out of the offered subprotocols."""
     values = field_values(request.head.fields, "sec-websocket-protocol")
-    secret = [token for token in parse_token_list(values) if token.startswith(prefix)]
+    offered = [token.strip(" \t") for value in values for token in value.split(",")]
+    secret = [token for token in offered if token.startswith(prefix)]
     for token in secret:
         request.withdraw_subprotocol(token)
     return [token.removeprefix(prefix) for token in secret]

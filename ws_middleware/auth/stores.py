@@ -12,6 +12,9 @@ from ws_middleware.auth.signing import equals
 
 __all__ = ["DigestPasswords", "HashedNames", "HashedPasswords", "Passwords"]
 
+#: A password of usual length, for users that there are not.
+_NOBODYS = "correct horse battery"
+
 
 class Passwords:
     """Check passwords against a mapping from users to passwords.
@@ -29,7 +32,8 @@ class Passwords:
         """Tell whether this is the user's password."""
         stored = self._passwords.get(user)
         # Someone unknown costs a comparison, too.
-        return equals(password, normalize(stored or "")) and stored is not None
+        expected = _NOBODYS if stored is None else stored
+        return equals(password, normalize(expected)) and stored is not None
 
 
 class HashedPasswords:
@@ -58,9 +62,9 @@ class DigestPasswords:
 
     def __call__(self, user: str, realm: str, algorithm: str) -> str | None:
         """Give the secret of a user; None for someone unknown."""
-        password = self._passwords.get(user)
-        secret = digest_secret(algorithm, user, realm, password or "")
-        return None if password is None else secret
+        stored = self._passwords.get(user)
+        secret = digest_secret(algorithm, user, realm, _NOBODYS if stored is None else stored)
+        return None if stored is None else secret
 
     def users(self) -> Set[str]:
         """List the users."""

@@ -11,14 +11,14 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote
 
-from ws_middleware.auth.reading import take_from_query, take_from_subprotocols
+from ws_middleware.auth.reading import paths_of, take_from_query, take_from_subprotocols
 from ws_middleware.auth.schemes import format_challenge, quote
 from ws_middleware.auth.signing import Signer
 from ws_middleware.auth.spent import Spend, Spent
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.auth.views import AsgiView, WsgiView
+from ws_middleware.core.origins import parse_origin
 from ws_middleware.errors import Reject, Unauthorized
 
 if TYPE_CHECKING:
@@ -72,8 +72,12 @@ class Ticket:
         """Issue a ticket for an identity, which is anything that JSON can hold.
 
         `path` is the decoded path of the WebSocket's URL, `origin` that of the page, such as
-        "https://example.org"; None admits any.
+        "https://example.org"; None admits any. `ValueError` where one of them is none.
         """
+        if path is not None and not path.startswith("/"):
+            raise ValueError(f"path={path!r} does not begin with a slash")
+        if origin not in (None, "null"):
+            parse_origin(origin)
         number = os.urandom(16).hex()
         terms = Terms(identity, path, origin, self._clock() + self.lifetime, number)
         return self._signer.sign(json.dumps(terms, separators=(",", ":")).encode())
@@ -103,7 +107,7 @@ class Ticket:
         terms = Terms(*json.loads(payload))
         if not self._clock() < terms.expires:
             raise Unauthorized(self.challenges(), "the ticket has expired")
-        if terms.path not in (None, unquote(request.raw_path)):
+        if terms.path is not None and terms.path not in paths_of(request):
             raise Unauthorized(self.challenges(), "the ticket is for another path")
         if terms.origin not in (None, request.origin):
             raise Unauthorized(self.challenges(), "the ticket is for another origin")

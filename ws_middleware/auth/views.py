@@ -48,7 +48,7 @@ def wanted_path(method: str, query: str) -> str | Answer:
         error = {"error": "a ticket is asked for with POST"}
         return Answer(HTTPStatus.METHOD_NOT_ALLOWED, error, (("Allow", "POST"),))
     paths = parse_qs(query).get("path", [])
-    if len(paths) != 1 or not paths[0].startswith("/"):
+    if len(paths) != 1:
         error = {"error": "the query has to name one path: ?path=/chat"}
         return Answer(HTTPStatus.BAD_REQUEST, error)
     return paths[0]
@@ -65,7 +65,10 @@ class _View:
     def _answer(self, identity: Any, path: str, origin: str | None) -> Answer:
         if identity is None:
             return Answer(HTTPStatus.FORBIDDEN, {"error": "log in first"})
-        ticket = self._issue(identity, path=path, origin=origin)
+        try:
+            ticket = self._issue(identity, path=path, origin=origin)
+        except ValueError as error:
+            return Answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
         return Answer(HTTPStatus.OK, {"ticket": ticket, "expires_in": self._lifetime})
 
 

@@ -181,7 +181,7 @@ class _TransportWire:
         driver = StreamDriver(opened.make_endpoint(self._loop.time()), transport, plan.options)
         request = Request(opened.request, remote_address=address, secure=plan.uri.secure)
         connection = AsyncConnection(driver, request, opened.subprotocol, opened.agreements)
-        connection.response = opened.response
+        opened.describe(connection)
         driver.start(opened.leftover + puller.data)
         if puller.ended and not driver.is_lost:
             driver.eof_received()

@@ -68,7 +68,7 @@ def _make_connection(opened: Opened, sock: socket.socket) -> SocketConnection:
     driver = SocketDriver(endpoint, Stream(sock), options, leftover=opened.leftover)
     request = Request(opened.request, remote_address=address, secure=opened.plan.uri.secure)
     connection = SocketConnection(driver, request, opened.subprotocol, opened.agreements)
-    connection.response = opened.response
+    opened.describe(connection)
     return connection
 
 

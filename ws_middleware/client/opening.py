@@ -21,6 +21,7 @@ from ws_middleware.client.proxies import Proxy
 from ws_middleware.client.watching import NOBODY, WatchedEndpoint
 from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.core.extensions import Agreement
+from ws_middleware.core.frame_tap import FrameTap
 from ws_middleware.core.handshake import (
     RequestHead,
     ResponseHead,
@@ -31,6 +32,7 @@ from ws_middleware.core.handshake import (
 )
 from ws_middleware.core.headers import Fields, field_values, safe_text
 from ws_middleware.errors import HandshakeRefused, ProxyError
+from ws_middleware.info import ConnectionInfo
 from ws_middleware.response_reader import Response, ResponseReader
 
 __all__ = ["Opened", "Wire", "open_websocket"]
@@ -74,18 +76,27 @@ class Opened(NamedTuple):
     subprotocol: str | None
     agreements: Sequence[Agreement]
     leftover: bytes
+    tap: FrameTap | None
 
     def make_endpoint(self, now: float) -> Endpoint:
         """Make the endpoint of the connection that begins now."""
+        active = [agreement.activate("client") for agreement in self.agreements]
+        if self.tap is not None:
+            active.append(self.tap)
         watcher = self.plan.watcher
         make = Endpoint if watcher is NOBODY else functools.partial(WatchedEndpoint, watcher)
         return make(
             "client",
             self.plan.options,
-            [agreement.activate("client") for agreement in self.agreements],
+            active,
             now=now,
             observe_control=self.plan.observe_control,
         )
+
+    def describe(self, connection: ConnectionInfo) -> None:
+        """Let the connection know what only clients do."""
+        connection.response = self.response
+        connection.tap = self.tap
 
 
 async def open_websocket(wire: Wire, plan: Plan) -> Opened:
@@ -109,7 +120,8 @@ def _conclude(plan: Plan, request: RequestHead, response: Response) -> Opened:
     (key,) = field_values(request.fields, "sec-websocket-key")
     options = plan.options
     agreed = check_response(response.head, key, options.subprotocols, options.extensions)
-    return Opened(plan, request, response.head, *agreed, response.leftover)
+    tap = FrameTap.for_options(options) if plan.observe_frames else None
+    return Opened(plan, request, response.head, *agreed, response.leftover, tap)
 
 
 def _refusal(response: Response, reason: str) -> HandshakeRefused:
@@ -135,8 +147,10 @@ async def _ask(wire: Wire, plan: Plan) -> tuple[RequestHead, Response]:
         fields = [field for field in usual if field[0].lower() not in theirs]
         return RequestHead("GET", plan.uri.target, "1.1", [*fields, *plan.fields, *authorization])
 
-    space = f"{plan.uri.scheme}://{plan.uri.full_authority}"
-    way = _Way(_SERVER, space, plan.credentials, lambda: _reach(wire, plan), make_request)
+    uri = plan.uri
+    space = f"{uri.scheme}://{uri.full_authority}"
+    reach = functools.partial(_reach, wire, plan)
+    way = _Way(_SERVER, space, uri.target, plan.credentials, reach, make_request)
     return await _converse(wire, way, plan)
 
 
@@ -175,7 +189,7 @@ async def _tunnel(wire: Wire, plan: Plan, proxy: Proxy) -> None:
         fields = [("Host", authority), *authorization]
         return RequestHead("CONNECT", authority, "1.1", fields)
 
-    way = _Way(_PROXY, str(proxy), proxy.credentials, reach, make_request)
+    way = _Way(_PROXY, str(proxy), authority, proxy.credentials, reach, make_request)
     _, response = await _converse(wire, way, plan)
     if not 200 <= response.head.status < 300:
         raise ProxyError(*_describe(response, f"the proxy {proxy} refused a tunnel"))
@@ -204,6 +218,7 @@ class _Way(NamedTuple):
 
     party: _Party
     space: str
+    target: str
     credentials: Credentials | None
     reach: Callable[[], Awaitable[None]]
     make_request: Callable[[Fields], RequestHead]
@@ -211,39 +226,49 @@ class _Way(NamedTuple):
 
 async def _converse(wire: Wire, way: _Way, plan: Plan) -> tuple[RequestHead, Response]:
     """Send a request, and again with an answer to each challenge that the credentials can meet."""
-    await way.reach()
-    party = way.party
-    authorization: list[tuple[str, str]] = []
-    if way.credentials is not None:
-        target = way.make_request(()).target
-        known = way.credentials.anticipate(way.space, party.method, target)
-        authorization = [] if known is None else [(party.answer, known)]
-    is_fresh, answers = True, 0
-    while True:
-        request = way.make_request(authorization)
-        plan.watcher.request(request)
+    line = _Line(wire, way, plan)
+    party, credentials = way.party, way.credentials
+    answer = credentials and credentials.anticipate(way.space, party.method, way.target)
+    for answers in range(_MAX_ANSWERS + 1):
+        request, response = await line.ask([(party.answer, answer)] if answer else [])
+        if credentials is None or response.head.status != party.status:
+            break
+        challenges = _challenges(response, party)
+        answer = credentials.answer(
+            way.space, party.method, way.target, challenges, refused=answers > 0
+        )
+        if answer is None:
+            break
+    return request, response
+
+
+class _Line:
+    """Be the connection to a party, which is kept from one request to the next where it can be."""
+
+    def __init__(self, wire: Wire, way: _Way, plan: Plan) -> None:
+        self._wire = wire
+        self._way = way
+        self._plan = plan
+        self._is_kept = False
+
+    async def ask(self, authorization: Fields) -> tuple[RequestHead, Response]:
+        """Send a request, and wait for its response."""
+        was_kept, self._is_kept = self._is_kept, False
+        if not was_kept:
+            await self._way.reach()
+        request = self._way.make_request(authorization)
+        self._plan.watcher.request(request)
+        reader = ResponseReader(self._way.party.method, self._plan.options)
         try:
-            response = await _exchange(wire, request, ResponseReader(party.method, plan.options))
+            response = await _exchange(self._wire, request, reader)
         except ConnectionError:
-            if is_fresh:
+            if not was_kept:
                 raise
             # It was kept for this request, but not long enough (RFC 9112 §9.3.1).
-            await way.reach()
-            is_fresh = True
-            continue
-        plan.watcher.response(response.head)
-        if response.head.status != party.status or way.credentials is None:
-            return request, response
-        answer = way.credentials.answer(
-            way.space, party.method, request.target, _challenges(response, party), answers > 0
-        )
-        if answer is None or answers == _MAX_ANSWERS:
-            return request, response
-        answers += 1
-        authorization = [(party.answer, answer)]
-        is_fresh = not response.keeps_alive
-        if is_fresh:
-            await way.reach()
+            return await self.ask(authorization)
+        self._plan.watcher.response(response.head)
+        self._is_kept = response.keeps_alive
+        return request, response
 
 
 async def _exchange(wire: Wire, request: RequestHead, reader: ResponseReader) -> Response:

@@ -61,6 +61,7 @@ class ClientSettings(OptionSettings, total=False):
     - `unix`: the path of a Unix socket to connect to, whatever the URL's host is.
     - `max_redirects`: how many redirects are followed.
     - `observe_control`: give pings and pongs to `recv_item` too.
+    - `observe_frames`: let `recv_frame` give each frame.
     - `watcher`: a `Watcher`, which sees all that is sent and received.
     """
 
@@ -75,6 +76,7 @@ class ClientSettings(OptionSettings, total=False):
     unix: str | None
     max_redirects: int
     observe_control: bool
+    observe_frames: bool
     watcher: Watcher
 
 
@@ -92,6 +94,7 @@ class Plan:
     unix: str | None = None
     max_redirects: int = 5
     observe_control: bool = False
+    observe_frames: bool = False
     watcher: Watcher = NOBODY
 
     def tls(self) -> ssl.SSLContext:
@@ -150,6 +153,7 @@ def make_plan(url: str, settings: ClientSettings) -> Plan:
         unix=settings.get("unix"),
         max_redirects=settings.get("max_redirects", 5),
         observe_control=settings.get("observe_control", False),
+        observe_frames=settings.get("observe_frames", False),
         watcher=settings.get("watcher", NOBODY),
     )
 
@@ -194,9 +198,19 @@ def _find_credentials(uri: URI, fields: Fields, settings: ClientSettings) -> Cre
     if uri.user is not None:
         return Password(uri.user, uri.password or "")
     place = settings.get("netrc", False)
-    if place is False:
+    return None if place is False else _look_into_netrc(uri.host, None if place is True else place)
+
+
+def _look_into_netrc(host: str, path: str | None) -> Password | None:
+    """Look for a host in a netrc file, by default the user's own, which may not be there."""
+    try:
+        found = netrc.netrc(path).authenticators(host)
+    except netrc.NetrcParseError as error:
+        raise ValueError(f"the netrc file cannot be read: {error}") from None
+    except FileNotFoundError:
+        if path is not None:
+            raise
         return None
-    found = netrc.netrc(None if place is True else place).authenticators(uri.host)
     return None if found is None else Password(found[0], found[2])
 
 

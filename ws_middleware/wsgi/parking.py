@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
-from ws_middleware.native import make_lock, start_thread
+from ws_middleware.native import make_lock, make_selector, start_thread
 from ws_middleware.waiting import Spawner, Waiting
 
 __all__ = ["Parked", "Parking", "open_parking", "parking"]
@@ -138,7 +138,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     try:
         loop: asyncio.AbstractEventLoop = importlib.import_module("uvloop").new_event_loop()
     except ImportError:
-        loop = asyncio.new_event_loop()
+        loop = asyncio.SelectorEventLoop(make_selector())
     return loop
 
 
