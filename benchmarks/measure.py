@@ -82,6 +82,17 @@ WORKLOADS: Mapping[str, Workload] = {
         _ECHO,
         partial(_cpu_cost, mode="echo", connections=8, size=65536, binary=True),
     ),
+    "1m": Workload(
+        "echo of 1 MiB binary, 4 connections",
+        _ECHO,
+        partial(_cpu_cost, mode="echo", connections=4, size=2**20, binary=True),
+    ),
+    "deflate": Workload(
+        "echo of 1 KiB text with permessage-deflate, 64 connections",
+        _ECHO,
+        partial(_cpu_cost, mode="echo", connections=64, size=1024, deflate=True),
+        compression=True,
+    ),
     "32x16": Workload(
         "echo of 32 B text, 64 connections, 16 messages in flight on each",
         _ECHO,

@@ -25,6 +25,9 @@ Pairs = Sequence[tuple[str, str]]
 PAIRS: Pairs = (
     ("websockets", "ws_middleware"),
     ("websockets-asyncio", "ws_middleware-asyncio"),
+    ("websockets", "ws_middleware-python"),
+    ("websockets", "ws_middleware-isal"),
+    ("websockets-threads", "ws_middleware-threads"),
     ("picows", "ws_middleware"),
     ("picows.websockets", "ws_middleware"),
     ("uvicorn", "uvicorn-ws_middleware"),
@@ -47,7 +50,7 @@ class Described(Protocol):
 
 
 _PACKAGES = (
-    *("ws-middleware", "websockets", "uvicorn", "uvloop", "httptools"),
+    *("ws-middleware", "websockets", "picows", "uvicorn", "uvloop", "httptools"),
     *("gunicorn", "flask-sock", "simple-websocket"),
 )
 

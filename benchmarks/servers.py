@@ -18,23 +18,37 @@ import uvicorn
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 from picows.websockets import serve as serve_picows_websockets
-from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
+from websockets.sync.server import serve as serve_sync_websockets
 
-from ws_middleware import AsyncConnection, WebSockets
+from ws_middleware import SPEEDUPS, AsyncConnection, Connection, PermessageDeflate, WebSockets
 from ws_middleware.server import ServerConfig, bind, serve
 
 __all__ = ["SERVERS"]
 
 
-def ours(sock: socket.socket, compression: bool, loop: str = "uvloop") -> None:
-    ws = WebSockets() if compression else WebSockets(extensions=())
+async def echo(connection: AsyncConnection) -> None:
+    async for message in connection:
+        await connection.send(message)
 
-    @ws.route("/")
-    async def echo(connection: AsyncConnection) -> None:
-        async for message in connection:
-            await connection.send(message)
 
+def blocking_echo(connection: Connection) -> None:
+    for message in connection:
+        connection.send(message)
+
+
+ZLIB, ISAL = PermessageDeflate(), PermessageDeflate(library="isal", level=1)
+
+
+def ours(
+    sock: socket.socket,
+    compression: bool,
+    loop: str = "uvloop",
+    handler: Callable[..., Any] = echo,
+    extension: PermessageDeflate = ZLIB,
+) -> None:
+    ws = WebSockets(extensions=[extension] if compression else ())
+    ws.add("/", handler)
     serve(ServerConfig(ws.asgi(), options=ws.options, loop=loop, log_level="warning"), sock)
 
 
@@ -42,11 +56,24 @@ def ours_on_asyncio(sock: socket.socket, compression: bool) -> None:
     ours(sock, compression, "asyncio")
 
 
-async def _websockets(sock: socket.socket, compression: bool) -> None:
-    async def echo(connection: ServerConnection) -> None:
-        async for message in connection:
-            await connection.send(message)
+def ours_with_isal(sock: socket.socket, compression: bool) -> None:
+    ours(sock, compression, extension=ISAL)
 
+
+def ours_with_threads(sock: socket.socket, compression: bool) -> None:
+    ours(sock, compression, handler=blocking_echo)
+
+
+def ours_in_python(sock: socket.socket, compression: bool) -> None:
+    if SPEEDUPS:  # once more, without them
+        environment = {**os.environ, "WS_MIDDLEWARE_PURE": "1"}
+        options = ["--fd", str(sock.fileno()), *(["--compression"] if compression else [])]
+        command = [sys.executable, "-m", "benchmarks.servers", "ws_middleware-python", *options]
+        os.execve(sys.executable, command, environment)
+    ours(sock, compression)
+
+
+async def _websockets(sock: socket.socket, compression: bool) -> None:
     method = "deflate" if compression else None
     async with serve_websockets(echo, sock=sock, compression=method) as server:
         await server.serve_forever()
@@ -83,11 +110,13 @@ def picows(sock: socket.socket, compression: bool) -> None:
     uvloop.run(_picows(sock))
 
 
-async def _picows_websockets(sock: socket.socket, compression: bool) -> None:
-    async def echo(connection: Any) -> None:
-        async for message in connection:
-            await connection.send(message)
+def websockets_with_threads(sock: socket.socket, compression: bool) -> None:
+    method = "deflate" if compression else None
+    with serve_sync_websockets(blocking_echo, sock=sock, compression=method) as server:
+        server.serve_forever()
 
+
+async def _picows_websockets(sock: socket.socket, compression: bool) -> None:
     method = "deflate" if compression else None
     async with serve_picows_websockets(echo, sock=sock, compression=method) as server:
         await server.serve_forever()
@@ -139,8 +168,12 @@ def gunicorn_with(app: str) -> Callable[[socket.socket, bool], None]:
 SERVERS: dict[str, Callable[[socket.socket, bool], None]] = {
     "ws_middleware": ours,
     "ws_middleware-asyncio": ours_on_asyncio,
+    "ws_middleware-python": ours_in_python,
+    "ws_middleware-isal": ours_with_isal,
+    "ws_middleware-threads": ours_with_threads,
     "websockets": websockets,
     "websockets-asyncio": websockets_on_asyncio,
+    "websockets-threads": websockets_with_threads,
     "picows": picows,
     "picows.websockets": picows_websockets,
     "uvicorn": uvicorn_with,
@@ -157,9 +190,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=SERVERS)
     parser.add_argument("--compression", action="store_true")
+    parser.add_argument("--fd", type=int, help="listens already, and was told of")
     parsed = parser.parse_args()
-    sock = bind(port=0)
-    print(sock.getsockname()[1], flush=True)
+    if parsed.fd is None:
+        sock = bind(port=0)
+        print(sock.getsockname()[1], flush=True)
+    else:
+        sock = socket.socket(fileno=parsed.fd)
     SERVERS[parsed.name](sock, parsed.compression)
 
 

@@ -431,6 +431,52 @@ def test_certificates_are_verified(secure: tuple[RunningServer, Path]) -> None:
     check(connect(url, "-1x", "a", "--insecure"), 0, b"a\n")
 
 
+# --- again ---
+
+
+def test_lost_connection_is_followed_by_another_one() -> None:
+    hello = frame(0x1, "hello", key=None).decode("latin-1")
+    with scripted(accepting(), None, accepting() + hello) as script:
+        done = connect(script.url, "--reconnect", "-1", "--wait", "inf")
+    url = re.escape(f"{script.url}/")
+    told = (
+        rf"connected to {url}\nclosed with 1006 .*\n{url}: .*; the next attempt is in .* s\n"
+        rf"connected to {url}\nclosed with .*"
+    )
+    assert done.stdout == b"hello\n"
+    assert re.fullmatch(told, done.stderr.decode().strip())
+
+
+def test_what_was_not_sent_is_sent_over_the_next_connection() -> None:
+    going_away = frame(0x8, b"\x03\xe9", key=None).decode("latin-1")
+    with (
+        scripted(accepting() + going_away, accepting(), stays_open=True) as script,
+        subprocess.Popen(
+            command(script.url, "--reconnect", "--frames"),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        ) as process,
+    ):
+        assert process.stdin
+        assert process.stderr
+        told = iter(process.stderr.readline, b"")
+        assert any(line.startswith(b"closed with 1001 by the peer") for line in told)
+        process.stdin.write(b"after all\n")
+        process.stdin.flush()
+        assert any(line.startswith(b"> frame: text fin, 9 bytes") for line in told)
+        process.send_signal(signal.SIGTERM)
+        assert any(line.startswith(b"> frame: close") for line in told)
+        process.kill()  # it would wait for the peer
+    assert len(script.asked) == 2
+    assert script.received[:2] == bytes([0x81, 0x80 | len("after all")])
+
+
+def test_refusal_that_will_not_heal_ends_it() -> None:
+    with scripted(refusing(403)) as script:
+        check(connect(script.url, "--reconnect"), 1, told="(?s:refused: .*)")
+
+
 # --- the record ---
 
 

@@ -18,9 +18,13 @@ HELLO = bytes.fromhex("f248cdc9c90700")  # RFC 7692 §7.2.3.1
 
 
 def make_deflater(
-    bits: int = 15, level: int = 6, memory: int = 8, takeover: bool = True
+    bits: int = 15, level: int = 6, memory: int = 8, takeover: bool = True, library: str = "zlib"
 ) -> Deflater:
-    return Deflater(bits, level, memory, takeover)
+    return Deflater(bits, level, memory, takeover, library)
+
+
+#: Both libraries, with all of their levels.
+LEVELS = [*(("zlib", level) for level in range(10)), *(("isal", level) for level in range(4))]
 
 
 def make_inflater(bits: int = 15, takeover: bool = True) -> Inflater:
@@ -61,13 +65,13 @@ def test_parameters_are_there_once() -> None:
 # --- compressing ---
 
 
-@pytest.mark.parametrize("level", range(10))
+@pytest.mark.parametrize(("library", "level"), LEVELS)
 @pytest.mark.parametrize("takeover", [True, False])
 @pytest.mark.row(177)
 def test_flush_is_there_without_its_tail_and_any_decoder_reads_it(
-    level: int, takeover: bool
+    library: str, level: int, takeover: bool
 ) -> None:
-    deflater = make_deflater(level=level, takeover=takeover)
+    deflater = make_deflater(level=level, takeover=takeover, library=library)
     decoder = zlib.decompressobj(-15)
     for payload in (b"Hello", b"", b"Hello" * 1000, bytes(range(256))):
         compressed = deflater.deflate(payload, True)
@@ -113,11 +117,16 @@ def test_pieces_of_a_unit_are_flushed_and_make_one_stream(
 
 
 @pytest.mark.parametrize("bits", range(8, 16))
-@pytest.mark.parametrize("level", [1, 6, 9])
+@pytest.mark.parametrize(
+    ("library", "level"), [("zlib", 1), ("zlib", 6), ("zlib", 9), *LEVELS[-4:]]
+)
 @pytest.mark.parametrize("memory", [1, 9])
 @pytest.mark.row(170, 185)
-def test_window_is_never_larger_than_agreed(bits: int, level: int, memory: int) -> None:
-    deflater, strict = make_deflater(bits, level, memory), StrictInflater(bits)
+def test_window_is_never_larger_than_agreed(
+    bits: int, library: str, level: int, memory: int
+) -> None:
+    deflater = make_deflater(bits, level, memory, library=library)
+    strict = StrictInflater(bits)
     for piece in chopped(far_repeats(bits), 1000):
         assert strict.inflate(deflater.deflate(piece, True)) == piece
 

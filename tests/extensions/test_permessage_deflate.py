@@ -285,11 +285,27 @@ def test_impossible_windows_cannot_be_configured(bits: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"level": -1}, {"level": 10}, {"memory_level": 0}, {"memory_level": 10}]
+    ("settings", "complaint"),
+    [
+        ({"level": -1}, "level is a number from 0 to 9 with zlib"),
+        ({"level": 10}, "level is a number from 0 to 9 with zlib"),
+        ({"library": "isal"}, "level is a number from 0 to 3 with isal"),
+        ({"library": "zip"}, "'zip' is neither"),
+        ({"memory_level": 0}, "memory_level is a number from 1 to 9"),
+        ({"memory_level": 10}, "memory_level is a number from 1 to 9"),
+    ],
 )
-def test_impossible_levels_cannot_be_configured(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="from 0 to 9"):
+def test_impossible_compressors_cannot_be_configured(
+    settings: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
         PermessageDeflate(**settings)
+
+
+def test_isal_has_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="isal is not installed"):
+        PermessageDeflate(library="isal", level=1)
 
 
 # --- windows and contexts are honoured ---

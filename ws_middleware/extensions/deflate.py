@@ -6,14 +6,16 @@ Contexts are made when they are first used and dropped where the agreement says 
 
 from __future__ import annotations
 
+import importlib.util
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.headers import Parameter
 from ws_middleware.errors import ProtocolError
 
-__all__ = ["Deflater", "Inflater", "collect", "parse_window_bits"]
+__all__ = ["Deflater", "Inflater", "check_compressor", "collect", "parse_window_bits"]
 
 #: What a flush ends with; the sender drops it, the receiver appends it (RFC 7692 §7.2.1).
 TAIL = b"\x00\x00\xff\xff"
@@ -40,23 +42,40 @@ def collect(parameters: Sequence[Parameter]) -> dict[str, str | None]:
     return collected
 
 
+def check_compressor(library: str, level: int) -> None:
+    """Refuse a library that is unknown or not installed, and a level that it does not have."""
+    if library not in _HIGHEST_LEVEL:
+        raise ValueError(f"library={library!r} is neither 'zlib' nor 'isal'")
+    highest = _HIGHEST_LEVEL[library]
+    if not 0 <= level <= highest:
+        raise ValueError(f"level is a number from 0 to {highest} with {library}")
+    if library == "isal" and importlib.util.find_spec("isal") is None:
+        raise ValueError("isal is not installed: pip install 'ws-middleware[speed]'")
+
+
+_HIGHEST_LEVEL = {"zlib": 9, "isal": 3}
+
+
 class Deflater:
     """Compress payloads one after the other, each flushed to a byte boundary."""
 
-    __slots__ = ("_bits", "_compressor", "_level", "_memory", "_takeover")
+    __slots__ = ("_bits", "_compressor", "_level", "_library", "_memory", "_takeover")
 
-    def __init__(self, bits: int, level: int, memory: int, takeover: bool) -> None:
+    def __init__(
+        self, bits: int, level: int, memory: int, takeover: bool, library: str = "zlib"
+    ) -> None:
+        self._library = library
         self._bits = bits
         self._level = level
         self._memory = memory
         self._takeover = takeover
-        self._compressor: zlib._Compress | None = None
+        self._compressor: Any = None
 
     def deflate(self, payload: bytes, final: bool) -> bytes:
         """Compress a piece; the last one of a unit comes without the tail of its flush."""
         if self._compressor is None:
             self._compressor = self._make()
-        data = self._compressor.compress(payload) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+        data: bytes = self._compressor.compress(payload) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
         if not final:
             return data
         if not self._takeover:
@@ -65,14 +84,17 @@ class Deflater:
         # but the tail of an empty flush leaves the one byte of an empty block (§7.2.3.6).
         return data[:-4] or b"\x00"
 
-    def _make(self) -> zlib._Compress:
+    def _make(self) -> Any:
         # zlib has no raw window of 8 bits. Without matches there is no window at all, which
         # honours the agreement.
         if self._bits == 8:
             return zlib.compressobj(
                 self._level, zlib.DEFLATED, -9, self._memory, zlib.Z_HUFFMAN_ONLY
             )
-        return zlib.compressobj(self._level, zlib.DEFLATED, -self._bits, self._memory)
+        make = zlib.compressobj
+        if self._library == "isal":
+            make = importlib.import_module("isal.isal_zlib").compressobj
+        return make(self._level, zlib.DEFLATED, -self._bits, self._memory)
 
 
 class Inflater:

@@ -13,7 +13,13 @@ from typing import ClassVar, NamedTuple
 from ws_middleware.core.extensions import ActiveExtension, Extension, Role
 from ws_middleware.core.frames import RSV1, Frame, Opcode
 from ws_middleware.core.headers import Parameter
-from ws_middleware.extensions.deflate import Deflater, Inflater, collect, parse_window_bits
+from ws_middleware.extensions.deflate import (
+    Deflater,
+    Inflater,
+    check_compressor,
+    collect,
+    parse_window_bits,
+)
 
 __all__ = ["PermessageDeflate"]
 
@@ -36,7 +42,8 @@ class PermessageDeflate(Extension):
 
     The four parameters of RFC 7692 §7.1 say what this end wants: windows at most that large
     (8 to 15 bits), no context takeover where true. `level` (0 to 9) and `memory_level` (1 to
-    9) are zlib's; messages below `threshold` bytes are sent as they are.
+    9) are zlib's; messages below `threshold` bytes are sent as they are. `library="isal"`
+    compresses several times as fast and a quarter worse, with a `level` of 0 to 3.
 
     >>> PermessageDeflate().accept([("client_max_window_bits", None)])[0]
     [('server_max_window_bits', '12'), ('client_max_window_bits', '12')]
@@ -51,13 +58,15 @@ class PermessageDeflate(Extension):
     level: int = 6
     memory_level: int = 5
     threshold: int = 128
+    library: str = "zlib"
 
     def __post_init__(self) -> None:
         for name in _WINDOW_BITS:
             if not 8 <= getattr(self, name) <= 15:
                 raise ValueError(f"{name} is a number from 8 to 15 (RFC 7692 §7.1.2)")
-        if not 0 <= self.level <= 9 or not 1 <= self.memory_level <= 9:
-            raise ValueError("level is a number from 0 to 9, memory_level one from 1 to 9")
+        check_compressor(self.library, self.level)
+        if not 1 <= self.memory_level <= 9:
+            raise ValueError("memory_level is a number from 1 to 9")
 
     def offers(self) -> Sequence[Sequence[Parameter]]:
         """Offer these settings, as a client."""
@@ -122,7 +131,7 @@ class PermessageDeflate(Extension):
         client = (agreed.client_max_window_bits, not agreed.client_no_context_takeover)
         (bits, takeover), peer = (server, client) if role == "server" else (client, server)
         return _Active(
-            Deflater(bits, self.level, self.memory_level, takeover),
+            Deflater(bits, self.level, self.memory_level, takeover, self.library),
             Inflater(*peer),
             self.threshold,
         )
