@@ -145,3 +145,11 @@ def test_password_is_asked_for_and_not_shown(server: RunningServer) -> None:
         assert "secret" not in "\n".join(terminal.lines)
         terminal.type("\x04")
         assert terminal.wait() == 0
+
+
+def test_question_for_the_password_can_be_left(server: RunningServer) -> None:
+    with run_in_terminal(f"{server.url}/echo", "--auth", "ada") as terminal:
+        terminal.until("Password of ada:")
+        terminal.type("\x03")
+        assert terminal.wait() == 130
+        assert "Traceback" not in "\n".join(terminal.lines)

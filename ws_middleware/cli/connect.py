@@ -224,6 +224,8 @@ def connect_command(arguments: Sequence[str] | None = None) -> int:
         record = contextlib.nullcontext() if parsed.record is None else _open_record(parsed.record)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    except (KeyboardInterrupt, EOFError):  # at the question for the password
+        return INTERRUPTED
     with record as file, contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         return asyncio.run(_run(parsed, settings, form, file))
     return INTERRUPTED

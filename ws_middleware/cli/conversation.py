@@ -97,7 +97,8 @@ class Conversation:
         return ended_well
 
     def _after_last_input(self, sending: asyncio.Task[None]) -> None:
-        if self._wishes.typed and not sending.cancelled() and not self._link.done():
+        again = self._wishes.typed and self._wishes.reconnects and not sending.cancelled()
+        if again and not self._link.done():
             self.stop()  # nobody waits for the next connection
 
     async def _talk(self, link: Link, sending: asyncio.Task[None]) -> bool:
@@ -113,7 +114,8 @@ class Conversation:
             await asyncio.wait({sending, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and not sending.exception():
                 await self._linger(connection, ends)
-            is_over = not receiving.done() or receiving.result()
+            failed = receiving.done() and receiving.exception() is not None
+            is_over = not receiving.done() or failed or receiving.result()
             await connection.close(*self._close)
         except asyncio.CancelledError:  # the time is over
             connection.start_closing(*self._close)
@@ -195,13 +197,12 @@ class Conversation:
 
     async def _linger(self, connection: AsyncConnection, ends: set[asyncio.Future[Any]]) -> None:
         """Wait for what is still to come when everything was sent."""
-        if self._wishes.one:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        elif self._wishes.wait is not None:
-            timeout = None if self._wishes.wait == math.inf else self._wishes.wait
-            await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        else:
+        wait = math.inf if self._wishes.wait is None and self._wishes.one else self._wishes.wait
+        if wait is None:
             await self._wait_for_silence(connection, ends)
+        else:
+            timeout = None if wait == math.inf else wait
+            await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     async def _wait_for_silence(
         self, connection: AsyncConnection, ends: set[asyncio.Future[Any]]
