@@ -100,7 +100,7 @@ def _ratio_section(costs: Costs, pairs: Pairs) -> Iterable[str]:
 
 
 def _ratio(by_server: Mapping[str, Sequence[float]], other: str, ours: str) -> str:
-    if other not in by_server or ours not in by_server:
+    if not by_server.get(other) or not by_server.get(ours):
         return ""
     rounds = [a / b for a, b in zip(by_server[other], by_server[ours], strict=True)]
     ratio = median(by_server[other]) / median(by_server[ours])
@@ -111,6 +111,7 @@ def _cost_table(unit: str, by_server: Mapping[str, Sequence[float]]) -> str:
     rows = [
         [name, f"{median(costs):.2f}", f"{min(costs):.2f} to {max(costs):.2f}", _rate(unit, costs)]
         for name, costs in by_server.items()
+        if costs
     ]
     return _table(["", unit, "rounds", "per CPU second"], rows)
 

@@ -24,7 +24,7 @@ from websockets.sync.server import serve as serve_sync_websockets
 from ws_middleware import SPEEDUPS, AsyncConnection, Connection, PermessageDeflate, WebSockets
 from ws_middleware.server import ServerConfig, bind, serve
 
-__all__ = ["SERVERS"]
+__all__ = ["SERVERS", "WITHOUT_COMPRESSION"]
 
 
 async def echo(connection: AsyncConnection) -> None:
@@ -183,6 +183,10 @@ SERVERS: dict[str, Callable[[socket.socket, bool], None]] = {
     "gunicorn-async": gunicorn_with("on_loop"),
     "gunicorn-flask-sock": gunicorn_with("flask_sock"),
 }
+
+
+#: These know no extension.
+WITHOUT_COMPRESSION = ("picows",)
 
 
 def main() -> None:

@@ -559,3 +559,25 @@ def test_extension_is_told_how_large_its_result_may_be() -> None:
     receive(make_receiver(Asks(), max_message_size=10), data)
     receive(make_receiver(Asks(), max_message_size=None), frame(TEXT, "g"))
     assert budgets == [10, 7, 10, None]
+
+
+# --- the most frequent input ---
+
+
+def test_messages_of_one_frame_are_taken_at_once() -> None:
+    receiver = make_receiver()
+    receiver.feed(frame(TEXT, "a") + frame(BINARY, b"b") + frame(TEXT, "c"))
+    assert receiver.take_messages(2) == ["a", b"b"]
+    assert receiver.input
+    assert receiver.take_messages(2) == ["c"]
+    assert not receiver.input
+    assert receiver.take_messages(2) == []
+
+
+def test_only_whole_messages_are_taken_at_once() -> None:
+    receiver = make_receiver()
+    receiver.feed(frame(TEXT, "a", fin=False) + frame(TEXT, "b"))
+    assert receiver.take_messages(9) == []
+    with pytest.raises(ProtocolError):
+        receiver.next_event()
+    assert receiver.take_messages(9) == [], "a message is under way"

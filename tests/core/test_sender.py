@@ -337,3 +337,8 @@ def test_extensions_leave_control_frames_alone() -> None:
     sender.control(PING, b"ping")
     sender.pong(b"pong")
     assert [frame.payload for frame in sent(sender)] == [b"ping", b"pong"]
+
+
+def test_control_frame_of_126_bytes_is_refused() -> None:
+    with pytest.raises(ValueError, match="125 bytes at the most"):
+        Sender("server", (), os.urandom).control(PING, bytes(126))

@@ -11,7 +11,13 @@ from tests.core.wire import chopped
 from tests.extensions.inflating import TAIL, StrictInflater, deflate, far_repeats
 from ws_middleware.core.headers import Parameter
 from ws_middleware.errors import ProtocolError
-from ws_middleware.extensions.deflate import Deflater, Inflater, collect, parse_window_bits
+from ws_middleware.extensions.deflate import (
+    Deflater,
+    Inflater,
+    check_compressor,
+    collect,
+    parse_window_bits,
+)
 
 MIB = 2**20
 HELLO = bytes.fromhex("f248cdc9c90700")  # RFC 7692 §7.2.3.1
@@ -311,3 +317,26 @@ def test_bomb_is_stopped_with_little_memory(split: bytes) -> None:
         tracemalloc.stop()
     assert caught.value.code == 1009
     assert peak < 100_000 * 3 + 3 * len(bomb)
+
+
+# --- libraries ---
+
+
+@pytest.mark.parametrize(("library", "level"), LEVELS)
+def test_all_levels_of_both_libraries_may_be_used(library: str, level: int) -> None:
+    check_compressor(library, level)
+
+
+@pytest.mark.parametrize(
+    ("library", "level", "complaint"),
+    [("zip", 1, "neither 'zlib' nor 'isal'"), ("zlib", 10, "0 to 9"), ("isal", 4, "0 to 3")],
+)
+def test_others_are_refused(library: str, level: int, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        check_compressor(library, level)
+
+
+def test_missing_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="isal is not installed"):
+        check_compressor("isal", 1)
