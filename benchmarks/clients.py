@@ -154,8 +154,8 @@ class _Stopwatch:
             return True
         if not self._cpu:
             self._cpu = time.process_time()
-        else:
-            self._done += 1
+            return True  # one at least is measured, whatever held it up before
+        self._done += 1
         return now < self._ends
 
     def cost(self) -> float:

@@ -96,7 +96,7 @@ def test_connection_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_peer_that_says_nothing_holds_up_nobody() -> None:
-    with serving(echo, open_timeout=0.3) as port, Peer(port) as silent, Peer(port) as peer:
+    with serving(echo, open_timeout=3) as port, Peer(port) as silent, Peer(port) as peer:
         peer.open().echo("a")
         silent.read_end()
         peer.close()
@@ -104,7 +104,7 @@ def test_peer_that_says_nothing_holds_up_nobody() -> None:
 
 def test_slow_tls_handshake_holds_up_nobody(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
-    settings = {"ssl_context": certificate.server_context(), "open_timeout": 2}
+    settings = {"ssl_context": certificate.server_context(), "open_timeout": 5}
     with serving(echo, **settings) as port, Peer(port) as slow, Peer(port) as broken:
         slow.send(b"\x16\x03\x01")
         broken.send(b"GET / HTTP/1.1\r\n\r\n")

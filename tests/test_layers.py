@@ -41,8 +41,8 @@ LAYERS = {
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         raw accepting
         asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events asgi.scopes
-        asgi.middleware
+        asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events
+        asgi.foreign_loop asgi.scopes asgi.middleware
         server
         client.credentials client.proxies client.watching client.plan client.socks
         client.opening client.blocking client.asynchronous client.backoff client.reconnecting client
@@ -70,6 +70,7 @@ THIRD_PARTIES = {
     "h11": ["asgi.guard", "request_reader", "response_reader"],
     "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
     "a2wsgi": ["asgi.adapting"],
+    "trio": ["asgi.foreign_loop"],
     "python_socks": ["client.socks"],
     "prompt_toolkit": ["cli.prompt"],
 }

@@ -412,7 +412,7 @@ def test_abort_wakes_everybody(sockets: Sockets, start: Start) -> None:
     connection = make_connection(ours)
     waiting = [start(connection.recv), start(connection.ping)]
     waiting += [start(connection.send, b"x" * 10_000_000) for _ in range(3)]
-    assert Wire(theirs).read_frame().opcode in (PING, BINARY)
+    assert Wire(theirs).read(1)[0] & 0x0F in (PING, BINARY)  # no more, or a sender would be done
     connection.abort()
     for future in waiting:
         assert isinstance(future.exception(PATIENCE), ConnectionClosed)

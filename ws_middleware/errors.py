@@ -85,9 +85,9 @@ class Reject(HandshakeError):
         check_fields(headers)
         super().__init__(status, reason, headers)
         if body is not None:
-            self.body = body.encode() if isinstance(body, str) else body
+            self.body: bytes = body.encode() if isinstance(body, str) else body
         if close_code is not None:
-            self.close_code = close_code
+            self.close_code: int = close_code
 
 
 class Unauthorized(Reject):

@@ -146,14 +146,9 @@ def run_blocking(
     prelude: Callable[[SocketConnection], bool] | None = None,
 ) -> None:
     """Run a handler without any `async def` in this thread, and close the connection behind it."""
-    kind = _handler_class(handler)
     try:
-        if prelude is not None and not prelude(connection):
-            pass
-        elif kind is None:
-            _call_plain(handler, connection, path_params)
-        else:
-            _CallbacksInPlace(kind(connection, **path_params), connection).drive()
+        if prelude is None or prelude(connection):
+            _start_in_place(handler, connection, path_params)
     except Exception as error:
         if not _is_end_of(connection, error):
             _fail(connection)
@@ -178,6 +173,16 @@ def _start(
         return running
     call = functools.partial(_use, _bridge(connection), handler, path_params)
     return call_in(start_thread, functools.partial(contextvars.copy_context().run, call))
+
+
+def _start_in_place(
+    handler: HandlerLike, connection: SocketConnection, path_params: dict[str, Any]
+) -> None:
+    kind = _handler_class(handler)
+    if kind is None:
+        _call_plain(handler, connection, path_params)
+    else:
+        _CallbacksInPlace(kind(connection, **path_params), connection).drive()
 
 
 def _bridge(connection: AsyncConnection) -> BridgedConnection:

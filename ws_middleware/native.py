@@ -7,12 +7,14 @@ real thread, needs what was there before.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-__all__ = ["make_lock", "make_selector", "make_socket", "start_thread"]
+__all__ = ["make_lock", "make_selector", "make_socket", "share_logging", "start_thread"]
 
 
 def _original(module: str, name: str) -> Any:
@@ -20,7 +22,8 @@ def _original(module: str, name: str) -> Any:
     if gevent is not None and gevent.is_module_patched(module):
         return gevent.get_original(module, name)
     eventlet = sys.modules.get("eventlet.patcher")
-    if eventlet is not None and eventlet.is_monkey_patched(module):
+    # eventlet calls `_thread` by its older name.
+    if eventlet is not None and eventlet.is_monkey_patched(module.lstrip("_")):
         return getattr(eventlet.original(module), name)
     return getattr(importlib.import_module(module), name)
 
@@ -44,3 +47,17 @@ def make_socket(number: int) -> Any:
 def start_thread(work: Callable[[], object]) -> None:
     """Run `work` in a real thread, which does not keep the process alive."""
     _original("_thread", "start_new_thread")(work, ())
+
+
+def share_logging() -> None:
+    """Let real threads and greenlets log at the same time; call it before the first such thread.
+
+    gevent's and eventlet's locks never wake a greenlet that waited for a real thread to let go:
+    one line that the two log at once would stop the hub for good.
+    """
+    if isinstance(threading.RLock(), type(make_lock())):
+        return  # nothing is patched
+    for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
+        for handler in getattr(logger, "handlers", ()):
+            if handler.lock is not None:
+                handler.lock = make_lock()

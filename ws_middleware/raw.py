@@ -56,7 +56,9 @@ def upgrade(
         if name.startswith(_OF_MANY):
             raise TypeError(f"{name} is about many connections: whoever accepts them counts")
     settings = Options(**options)
-    opened = Arrival(sock, OneRoute(_no_handler, settings)).open(leftover)
+    router = OneRoute(_no_handler, settings)
+    check_routes(router)
+    opened = Arrival(sock, router).open(leftover)
     connection = opened.connect(FrameTap.for_options(settings) if observe_frames else None)
     if not opened.introduce(connection):
         connection.close()
@@ -144,7 +146,6 @@ class Arrival:
     """Be a socket on which a handshake is to come."""
 
     def __init__(self, sock: socket.socket, router: Router) -> None:
-        check_routes(router)
         self._router = router
         self._options = router.options
         self._address = _peer_of(sock)

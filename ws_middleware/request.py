@@ -57,9 +57,9 @@ class Request:
         scope: MutableMapping[str, Any] | Callable[[], MutableMapping[str, Any]] | None = None,
         environ: dict[str, Any] | Callable[[], dict[str, Any]] | None = None,
     ) -> None:
-        self.head = head
-        self.remote_address = remote_address
-        self.secure = secure
+        self.head: RequestHead = head
+        self.remote_address: Address = remote_address
+        self.secure: bool = secure
         self.root_path = root_path
         self._scope = scope
         self._environ = environ

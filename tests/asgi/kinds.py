@@ -145,6 +145,15 @@ KINDS = [
     ),
     Kind("hypercorn", "hypercorn", "hypercorn", frames=False, early="refused", tells_codes=False),
     Kind(
+        "hypercorn-trio",
+        "hypercorn, trio",
+        "hypercorn",
+        ("-k", "trio"),
+        frames=False,
+        early="refused",
+        tells_codes=False,
+    ),
+    Kind(
         "granian",
         "granian",
         "granian",

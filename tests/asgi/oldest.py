@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -29,7 +31,13 @@ OLDEST = _oldest()
 def install_oldest() -> Path:
     """Give a folder for `PYTHONPATH` that has it; everything else is shared."""
     folder = ROOT / ".cache" / f"uvicorn-{OLDEST}"
-    if not list(folder.glob(f"uvicorn-{OLDEST}*.dist-info")):
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--no-deps", "--target", folder, f"uvicorn=={OLDEST}.*"], check=True)
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(exist_ok=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        target = Path(made) / "made"
+        subprocess.run([*pip, "--no-deps", "--target", target, f"uvicorn=={OLDEST}.*"], check=True)
+        with contextlib.suppress(OSError):  # another process was faster
+            target.rename(folder)
     return folder

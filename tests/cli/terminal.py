@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Iterator
 
 import pyte
@@ -58,26 +57,30 @@ class Terminal:
         self.process.send_signal(signal.SIGWINCH)
 
     def until(self, *wanted: str) -> None:
-        """Read until the last lines are these; each may be the beginning of the real one."""
+        """Read until the last lines begin like these; a mere prompt has nothing behind it."""
 
         def seen() -> bool:
             last = self.lines[-len(wanted) :]
-            return len(last) == len(wanted) and all(map(str.startswith, last, wanted))
+            return len(last) == len(wanted) and all(map(_begins, last, wanted))
 
-        deadline = time.monotonic() + PATIENCE
         while not seen():
-            left = deadline - time.monotonic()
-            assert left > 0, f"{wanted} did not come:\n" + "\n".join(self.lines)
-            ready, _, _ = select.select([self._master], [], [], left)
-            data = b""
-            with contextlib.suppress(OSError):  # the program has ended
-                data = os.read(self._master, 65536) if ready else b""
-            self._stream.feed(data)
-            assert data or seen(), f"it ended before {wanted} came:\n" + "\n".join(self.lines)
+            more = self._read()
+            assert more or seen(), f"{wanted} did not come:\n" + "\n".join(self.lines)
 
     def wait(self) -> int:
-        """Wait for the end of the program; returns its exit status."""
+        """Read to the end of the program; returns its exit status."""
+        while self._read():
+            pass
         return self.process.wait(PATIENCE)
+
+    def _read(self) -> bool:
+        """Show what the program writes next; false at its end, and when it keeps silent."""
+        ready, _, _ = select.select([self._master], [], [], PATIENCE)
+        data = b""
+        with contextlib.suppress(OSError):  # the program has ended
+            data = os.read(self._master, 65536) if ready else b""
+        self._stream.feed(data)
+        return bool(data)
 
     def close(self) -> None:
         """Switch off."""
@@ -88,6 +91,10 @@ class Terminal:
 
     def _set_size(self, columns: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+
+def _begins(line: str, wanted: str) -> bool:
+    return line == wanted if wanted == ">" else line.startswith(wanted)
 
 
 #: Runs the command in a session that the terminal controls, so that its keys send signals.

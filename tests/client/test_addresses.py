@@ -67,7 +67,7 @@ def test_address_that_says_nothing_leaves_time_for_others(
         scripted(accepting()) as server,
         resolved_to(monkeypatch, silent, server.port) as url,
     ):
-        open_(url, proxy=None, open_timeout=2)
+        open_(url, proxy=None, open_timeout=5)
     assert len(server.asked) == 1
 
 

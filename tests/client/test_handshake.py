@@ -82,10 +82,7 @@ def test_origin_headers_and_cookies_are_sent_as_given(open_: Open) -> None:
 
 
 def test_default_port_is_not_named_and_ipv6_stands_in_brackets(open_: Open) -> None:
-    try:
-        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
-    except OSError:
-        pytest.skip("there is no IPv6 here")
+    listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
     with scripted(accepting(), listener=listener) as server:
         connection = open_(f"ws://[::1]:{server.port}")
     assert server.asked[0].field("Host") == f"[::1]:{server.port}"

@@ -8,7 +8,6 @@ import random
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from tests.client.scripted import accepting, refusing, scripted
 from tests.inprocess import run_really, until
 from tests.peer import CLOSE, TEXT, frame
+from tests.running import eventually
 from ws_middleware.client import reconnecting
 from ws_middleware.client.backoff import (
     Backoff,
@@ -210,8 +210,7 @@ def test_waiting_can_be_stopped_from_another_thread(
         outcome: list[object] = []
         thread = threading.Thread(target=lambda: outcome.append(read(connections, 1)), daemon=True)
         thread.start()
-        while not server.asked:
-            time.sleep(0.001)
+        eventually(lambda: server.asked)
         connections.stop()
         thread.join(30)
     assert outcome == [[]]

@@ -7,6 +7,7 @@ import pytest
 from tests.core.wire import INVALID_TEXT, UNFINISHED_TEXT, VALID_TEXT
 from ws_middleware.core.frames import Frame, Opcode
 from ws_middleware.core.messages import (
+    LARGE_PIECE,
     Assembler,
     BinaryMessage,
     Data,
@@ -264,6 +265,29 @@ def test_binary_pieces_are_taken_as_they_are() -> None:
     assert target.take() == b""
     assert target.budget == 3, "what was taken counts"
     assert target.add(CONTINUATION, b"345", True) == b"345"
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(LARGE_PIECE, LARGE_PIECE), (1, LARGE_PIECE, 1, 1), (LARGE_PIECE, 0, 1), (1, 1, LARGE_PIECE)],
+)
+@pytest.mark.parametrize("opcode", [BINARY, TEXT])
+def test_large_and_small_pieces_keep_their_order(opcode: Opcode, sizes: tuple[int, ...]) -> None:
+    pieces = [bytes([0x41 + index]) * size for index, size in enumerate(sizes)]
+    whole = b"".join(pieces)
+    target = assembler()
+    for _ in range(2):  # the second message holds nothing of the first
+        assert assemble(opcode, *pieces, into=target) == (
+            whole if opcode == BINARY else whole.decode()
+        )
+    taken = b""
+    target = assembler()
+    for index, piece in enumerate(pieces):
+        target.add(BINARY if index == 0 else CONTINUATION, piece, False)
+        part = target.take()
+        assert isinstance(part, bytes)
+        taken += part
+    assert taken == whole
 
 
 def test_pieces_of_text_hold_whole_characters() -> None:

@@ -230,8 +230,17 @@ def test_main_thread_answers() -> None:
     assert ask_thread(lambda call: threading.Thread(target=call).start(), lambda: 42) == 42
 
 
+def test_mistakes_of_the_main_thread_come_back() -> None:
+    with pytest.raises(ZeroDivisionError):
+        ask_thread(lambda call: threading.Thread(target=call).start(), lambda: 1 / 0)
+
+
 def test_main_thread_that_is_busy_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ws_middleware.wsgi.hijack.PATIENCE", 0.01)
+    calls: list[Callable[[], None]] = []
+    done: list[int] = []
     with pytest.raises(HandshakeError, match=r"busy for 0\.01 s") as caught:
-        ask_thread(lambda call: None, lambda: 42)
+        ask_thread(calls.append, lambda: done.append(42))
     assert caught.value.status == 503
+    calls[0]()  # too late: nothing is taken that nobody waits for
+    assert done == []

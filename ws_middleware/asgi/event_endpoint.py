@@ -36,6 +36,9 @@ class EventEndpoint(Endpoint):
 
     __slots__ = ("_max_size", "_outbox")
 
+    bytes_received: int
+    bytes_sent: int
+
     def __init__(self, options: Options, put: Put, now: float) -> None:
         super().__init__("server", options, now=now)
         self._sender = _EventSender(self._put)

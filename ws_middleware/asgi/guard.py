@@ -34,6 +34,10 @@ __all__ = ["HTTPGuard"]
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
 
+#: How many bytes of a body are looked at in one go.
+PIECE = 65_536
+
+
 class HTTPGuard(asyncio.Protocol):
     """Read request heads and hand each request to whom it belongs."""
 
@@ -319,11 +323,14 @@ class _Body:
 
     def feed(self, data: bytes) -> int | None:
         """Take bytes; returns how many of them belong to the body once it has ended."""
-        if data:
-            self._parser.receive_data(data)
-        while (event := self._parser.next_event()) is not h11.NEED_DATA:
-            if isinstance(event, h11.EndOfMessage):
-                return len(data) - len(self._parser.trailing_data[0])
+        # In pieces: h11 asks for its limit only where something is not complete yet.
+        for start in range(0, len(data) or 1, PIECE):
+            piece = data[start : start + PIECE]
+            if piece:
+                self._parser.receive_data(piece)
+            while (event := self._parser.next_event()) is not h11.NEED_DATA:
+                if isinstance(event, h11.EndOfMessage):
+                    return start + len(piece) - len(self._parser.trailing_data[0])
         return None
 
 

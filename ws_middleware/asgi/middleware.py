@@ -8,12 +8,14 @@ refused; every other scope is passed on untouched.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Coroutine
 from typing import Any, Literal
 from urllib.parse import unquote
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.events import EventTransport
+from ws_middleware.asgi.foreign_loop import is_asyncio, run_beside_trio
 from ws_middleware.asgi.install import install
 from ws_middleware.asgi.scopes import accept, refuse, request_of, respond
 from ws_middleware.asgi.types import ASGIApp, Receive, Scope, Send
@@ -109,6 +111,13 @@ class ASGIMiddleware:
         if self.app is not None and self.router.match(request.path) is None:
             await self.app(scope, receive, send)
             return
+        converse = functools.partial(self._converse, request, scope)
+        if is_asyncio():
+            await converse(receive, send)
+        else:
+            await run_beside_trio(converse, receive, send)
+
+    async def _converse(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         if (await receive())["type"] != "websocket.connect":
             return  # the peer left before anybody answered
         try:

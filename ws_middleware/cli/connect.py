@@ -11,10 +11,11 @@ import argparse
 import asyncio
 import contextlib
 import getpass
+import logging
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TextIO
 
 from ws_middleware.aio import AsyncConnection
@@ -28,12 +29,21 @@ from ws_middleware.cli.record import Record
 from ws_middleware.cli.refusal import explain
 from ws_middleware.cli.screen import ReaderGoneError, Screen
 from ws_middleware.cli.transcript import Transcript
-from ws_middleware.client import ClientSettings, Credentials, Password, Token, aconnect
+from ws_middleware.client import (
+    ClientSettings,
+    Credentials,
+    Password,
+    Token,
+    aconnect,
+    reconnecting,
+)
 from ws_middleware.client.plan import make_plan
 from ws_middleware.core.frames import Close, CloseCode
 from ws_middleware.errors import HandshakeError
 
 __all__ = ["connect_command", "make_parser"]
+
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 CLOSED, REFUSED, WRONG_USAGE, ABNORMAL, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 124, 130
 
@@ -133,6 +143,9 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--uds", type=path, metavar="PATH", help="Unix socket to connect to instead")
     group.add_argument(
+        "--reconnect", action="store_true", help="connect again when the connection has ended"
+    )
+    group.add_argument(
         "--ping-interval",
         type=ping_interval,
         default=argparse.SUPPRESS,
@@ -211,6 +224,8 @@ def connect_command(arguments: Sequence[str] | None = None) -> int:
         record = contextlib.nullcontext() if parsed.record is None else _open_record(parsed.record)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    except (KeyboardInterrupt, EOFError):  # at the question for the password
+        return INTERRUPTED
     with record as file, contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         return asyncio.run(_run(parsed, settings, form, file))
     return INTERRUPTED
@@ -286,15 +301,19 @@ async def _run(
         wait=0.0 if is_typed and parsed.wait is None else parsed.wait,
         close=parsed.close,
         print_pings=parsed.print_pings,
-        tells=is_typed,
+        typed=is_typed,
+        reconnects=parsed.reconnect,
         pings=settings.get("ping_interval", 1) is not None,
     )
     settings["watcher"] = Transcript(screen.note, heads=parsed.verbose, frames=parsed.frames)
+    logger.addHandler(_Notes(screen))
+    logger.setLevel(logging.INFO)
     conversation = Conversation(_inputs(parsed, screen), screen, Record(file), wishes)
     try:
         with _stopping(conversation.stop):
             async with asyncio.timeout(parsed.timeout):
-                ended_well = await conversation.hold(_connect(parsed.url, settings))
+                connections = _connect(parsed.url, settings, parsed.reconnect)
+                ended_well = await conversation.hold(connections)
         return CLOSED if ended_well else ABNORMAL
     except TimeoutError as error:
         screen.note(str(error) or f"the --timeout of {parsed.timeout:g} s is over")
@@ -311,8 +330,29 @@ async def _run(
         await screen.flush()
 
 
-async def _connect(url: str, settings: ClientSettings) -> AsyncIterator[AsyncConnection]:
-    yield await aconnect(url, **settings)
+class _Notes(logging.Handler):
+    """Show what the client logs: when it tries again."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.INFO)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a message."""
+        self._screen.note(record.getMessage())
+
+
+async def _connect(
+    url: str, settings: ClientSettings, again: bool
+) -> AsyncGenerator[AsyncConnection]:
+    if not again:
+        yield await aconnect(url, **settings)
+        return
+    connections = aiter(reconnecting(url, **settings))
+    assert isinstance(connections, AsyncGenerator)
+    async with contextlib.aclosing(connections):
+        async for connection in connections:
+            yield connection
 
 
 def _inputs(parsed: argparse.Namespace, screen: Screen) -> AsyncIterator[Input]:

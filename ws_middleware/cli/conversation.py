@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +42,9 @@ class Wishes:
     wait: float | None = None
     close: Close = NORMAL
     print_pings: bool = False
-    #: Tell how it begins and ends, even if well.
-    tells: bool = False
+    #: A person types, and is told how it begins and ends, even if well.
+    typed: bool = False
+    #: Another connection follows on one that the peer ended, or that was lost.
     reconnects: bool = False
     #: Ask the peer whether it has read everything.
     pings: bool = True
@@ -59,6 +60,7 @@ class Conversation:
         self._screen = screen
         self._record = record
         self._wishes = wishes
+        self._tells = wishes.typed or wishes.reconnects
         self._close = wishes.close
         loop = asyncio.get_running_loop()
         self._link: asyncio.Future[Link] = loop.create_future()
@@ -74,29 +76,36 @@ class Conversation:
         else:
             self._link.result().connection.abort()
 
-    async def hold(self, connections: AsyncIterator[AsyncConnection]) -> bool:
-        """Talk, over further connections where the user wants that; tells if it ended well."""
+    async def hold(self, connections: AsyncGenerator[AsyncConnection]) -> bool:
+        """Talk over connections, one after the other; tells whether the last one ended well."""
         self._holding = asyncio.current_task()
         sending = asyncio.create_task(self._send_all())
+        sending.add_done_callback(self._after_last_input)
         ended_well = True
         try:
-            async for connection in connections:
-                link = Link(connection, time.monotonic())
-                is_over = await self._talk(link, sending)
-                ended_well = self._conclude(link)
-                if is_over:
-                    break
+            async with contextlib.aclosing(connections):
+                async for connection in connections:
+                    link = Link(connection, time.monotonic())
+                    is_over = await self._talk(link, sending)
+                    ended_well = self._conclude(link)
+                    if is_over:
+                        break
         finally:
             sending.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await sending
         return ended_well
 
+    def _after_last_input(self, sending: asyncio.Task[None]) -> None:
+        again = self._wishes.typed and self._wishes.reconnects and not sending.cancelled()
+        if again and not self._link.done():
+            self.stop()  # nobody waits for the next connection
+
     async def _talk(self, link: Link, sending: asyncio.Task[None]) -> bool:
         """Talk over one connection, and close it; tells whether that was our wish."""
         connection = link.connection
         self._record.opened(connection)
-        if self._wishes.tells:
+        if self._tells:
             self._tell_opened(connection)
         self._offer(link)
         receiving = asyncio.create_task(self._receive(connection))
@@ -105,7 +114,8 @@ class Conversation:
             await asyncio.wait({sending, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and not sending.exception():
                 await self._linger(connection, ends)
-            is_over = not receiving.done() or receiving.result()
+            failed = receiving.done() and receiving.exception() is not None
+            is_over = not receiving.done() or failed or receiving.result()
             await connection.close(*self._close)
         except asyncio.CancelledError:  # the time is over
             connection.start_closing(*self._close)
@@ -157,7 +167,7 @@ class Conversation:
                     return
 
     async def _send(self, wanted: Input) -> bool:
-        """Do what is wanted over the connection that is open; tells whether that went well."""
+        """Do what is wanted over the connection that is open; false where that can be repeated."""
         link = await asyncio.shield(self._link)
         try:
             if isinstance(wanted, str | bytes):
@@ -169,7 +179,9 @@ class Conversation:
                 await wanted(link)
         except ConnectionClosed:
             self._withdraw(link)
-            return False
+            if not isinstance(wanted, AsyncIterator):
+                return False
+            self._screen.note("the connection ended before everything of a message was sent")
         return True
 
     def _offer(self, link: Link) -> None:
@@ -185,13 +197,12 @@ class Conversation:
 
     async def _linger(self, connection: AsyncConnection, ends: set[asyncio.Future[Any]]) -> None:
         """Wait for what is still to come when everything was sent."""
-        if self._wishes.one:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        elif self._wishes.wait is not None:
-            timeout = None if self._wishes.wait == math.inf else self._wishes.wait
-            await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        else:
+        wait = math.inf if self._wishes.wait is None and self._wishes.one else self._wishes.wait
+        if wait is None:
             await self._wait_for_silence(connection, ends)
+        else:
+            timeout = None if wait == math.inf else wait
+            await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     async def _wait_for_silence(
         self, connection: AsyncConnection, ends: set[asyncio.Future[Any]]
@@ -224,14 +235,15 @@ class Conversation:
         self._record.closed(link.connection)
         closed = link.connection.endpoint.closed
         ended_well = _is_well(closed, self._close)
-        if self._wishes.tells or not ended_well:
+        if self._tells or not ended_well:
             self._screen.note(f"{closed}; {link.describe_traffic()}")
         return ended_well
 
     def _tell_opened(self, connection: AsyncConnection) -> None:
         subprotocol = connection.subprotocol
         spoken = f", subprotocol {subprotocol}" if subprotocol else ""
-        self._screen.note(f"connected to {connection.request.url}{spoken}; /help lists commands")
+        hint = "; /help lists commands" if self._wishes.typed else ""
+        self._screen.note(f"connected to {connection.request.url}{spoken}{hint}")
 
 
 async def _ping(connection: AsyncConnection) -> None:

@@ -37,7 +37,8 @@ class Screen:
 
     def note(self, text: str) -> None:
         """Tell the user something, now."""
-        print(escape(text), file=sys.stderr, flush=True)
+        sys.stderr.write(f"{escape(text)}\n")  # in one piece, whoever else writes
+        sys.stderr.flush()
 
     async def flush(self) -> None:
         """Make visible what was written; `ReaderGoneError` where nobody is there to see it."""

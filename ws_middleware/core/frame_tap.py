@@ -7,6 +7,7 @@ wire. What nobody takes of it is bounded: the oldest frames go first.
 from __future__ import annotations
 
 from collections import deque
+from typing import ClassVar
 
 from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.core.extensions import ActiveExtension
@@ -25,7 +26,7 @@ FRAME_COST = 200
 class FrameTap(ActiveExtension):
     """Keep the frames of one connection until they are taken, `most` bytes of them."""
 
-    marked_opcodes = frozenset(Opcode)
+    marked_opcodes: ClassVar[frozenset[int]] = frozenset(Opcode)
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -110,6 +110,10 @@ def fragment(frame: Frame, size: int) -> Iterator[Frame]:
         )
 
 
+#: From which size on a piece of a binary message is kept as it is until the message is whole.
+LARGE_PIECE = 4096
+
+
 class Assembler:
     """Put data frames together to messages, within `max_size` bytes and `max_fragments`."""
 
@@ -120,6 +124,7 @@ class Assembler:
         "_max_fragments",
         "_max_size",
         "_opcode",
+        "_pieces",
         "_size",
         "is_idle",
     )
@@ -133,6 +138,7 @@ class Assembler:
 
     def _clear(self) -> None:
         self._buffer = None
+        self._pieces: list[bytes | bytearray] | None = None  # large ones, before the buffer
         self._opcode = 0
         #: Whether no message is under way.
         self.is_idle: bool = True
@@ -192,14 +198,22 @@ class Assembler:
             del self._buffer[: self._checked]
             self._checked = 0
         else:
-            taken = bytes(self._buffer)
+            taken = b"".join((*(self._pieces or ()), self._buffer))
+            self._pieces = None
             self._buffer.clear()
         return taken
 
     def _append(self, payload: bytes) -> None:
         assert self._buffer is not None
-        self._buffer += payload
         self._size += len(payload)
+        if self._opcode == Opcode.TEXT or len(payload) < LARGE_PIECE:
+            self._buffer += payload
+        else:  # a buffer that grows by these is moved again and again
+            self._pieces = self._pieces or []
+            if self._buffer:
+                self._pieces.append(self._buffer)
+                self._buffer = bytearray()
+            self._pieces.append(payload)
 
     def _check_text(self, final: bool) -> None:
         # Bad text fails at the first byte that makes it so (§8.1), also inside a frame.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import abc
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from ws_middleware.errors import HandshakeError
@@ -104,17 +104,23 @@ def ask_thread(
     call_there: Callable[[Callable[[], None]], object], work: Callable[[], _Result]
 ) -> _Result:
     """Have the server's main thread do something, and wait for what comes of it."""
-    results: list[_Result] = []
-    done = threading.Event()
+    future: Future[_Result] = Future()
 
     def answer() -> None:
-        results.append(work())
-        done.set()
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
 
     call_there(answer)
-    if not done.wait(PATIENCE):
-        raise HandshakeError(503, f"the server's main thread was busy for {PATIENCE:g} s")
-    return results[0]
+    try:
+        return future.result(PATIENCE)
+    except TimeoutError:
+        if not future.cancel():
+            return future.result()  # it has begun meanwhile
+        raise HandshakeError(503, f"the server's main thread was busy for {PATIENCE:g} s") from None
 
 
 def read_ahead(reader: Any, sock: socket.socket) -> bytes:

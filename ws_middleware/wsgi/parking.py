@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
-from ws_middleware.native import make_lock, make_selector, start_thread
+from ws_middleware.native import make_lock, make_selector, share_logging, start_thread
 from ws_middleware.waiting import Spawner, Waiting
 
 __all__ = ["Parked", "Parking", "open_parking", "parking"]
@@ -74,6 +74,7 @@ class Parking:
         with self._lock:
             if self._loop is None:
                 self._loop = _new_loop()
+                share_logging()
                 start_thread(self._loop.run_forever)
             return self._loop
 

@@ -34,10 +34,7 @@ class Twisted(Hijacker):
             raise HandshakeError(
                 501, "Twisted's WSGIResource has to call the app in its own thread"
             )
-        taken = ask_thread(response.reactor.callFromThread, lambda: _steal(response.request))
-        if isinstance(taken, HandshakeError):
-            raise taken
-        return taken
+        return ask_thread(response.reactor.callFromThread, lambda: _steal(response.request))
 
 
 def _find_response() -> Any:
@@ -50,14 +47,14 @@ def _find_response() -> Any:
     return None
 
 
-def _steal(request: Any) -> Taken | HandshakeError:
+def _steal(request: Any) -> Taken:
     channel = request.channel
     if channel is None:
-        return HandshakeError(400, "the peer has gone")
+        raise HandshakeError(400, "the peer has gone")
     transport = channel.transport
     sock = transport.getHandle()
     if not isinstance(sock, socket.socket):
-        return HandshakeError(501, "Twisted ends TLS itself: let a proxy in front of it do that")
+        raise HandshakeError(501, "Twisted ends TLS itself: let a proxy in front of it do that")
     transport.stopReading()
     leftover, channel._dataBuffer = b"".join(channel._dataBuffer), []
     channel.persistent = False  # no next request will come out of what is left to Twisted

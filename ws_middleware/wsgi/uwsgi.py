@@ -50,8 +50,8 @@ class UWSGI(Hijacker):
         number = uwsgi.connection_fd()
         leftover = _read_behind(request or _current_request(environ), number)
         _watch(in_greenlet)
-        living = duplicate(number)
         with open(os.devnull, "r+b", buffering=0) as nowhere:  # takes what uWSGI still writes
+            living = duplicate(number)
             os.dup2(nowhere.fileno(), number, inheritable=False)
         if in_greenlet:
             sock = importlib.import_module("gevent.socket").socket(fileno=living)
