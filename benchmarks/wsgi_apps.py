@@ -26,7 +26,7 @@ async def echo_on_loop(connection: AsyncConnection) -> None:
         await connection.send(message)
 
 
-parked = ws.wsgi()
+parked = ws.wsgi(max_threads=2_000)  # twice as many as are opened at once
 in_place = ws.wsgi(park=False)
 on_loop = asynchronous.wsgi()
 
