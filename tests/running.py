@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -105,6 +106,15 @@ class Log:
         eventually(lambda: address in str(self))
         (line,) = [line for line in str(self).splitlines() if address in line]
         return line
+
+
+@contextmanager
+def exclusively(folder: Path) -> Iterator[None]:
+    """Keep other processes out that would make the same folder at the same time."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # which closing the file gives back
+        yield
 
 
 @contextmanager

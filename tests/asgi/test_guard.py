@@ -325,6 +325,10 @@ async def test_broken_body_behind_a_response_ends_the_connection() -> None:
     guarded.feed(b"nonsense\r\n")
     await settled()
     assert guarded.bodies() == [b"early"]
+    assert guarded.transport.calls[-1] == "eof"
+    guarded.feed(b"what still comes is dropped, so that no reset takes the response with it")
+    guarded.transport.feed_eof()
+    await settled()
     assert guarded.transport.is_lost()
 
 

@@ -14,6 +14,8 @@ import venv
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.running import exclusively
+
 __all__ = ["InstallError", "install", "is_installed", "tool_python"]
 
 TESTSUITE = "autobahntestsuite"
@@ -44,8 +46,12 @@ def is_installed(folder: Path) -> bool:
 
 def install(folder: Path) -> None:
     """Install the testsuite into `folder`; `InstallError` says why that cannot be."""
-    if is_installed(folder):
-        return
+    with exclusively(folder):
+        if not is_installed(folder):
+            _install(folder)
+
+
+def _install(folder: Path) -> None:
     interpreter = find_python27()
     builder = folder / "builder"
     shutil.rmtree(folder / "python27", ignore_errors=True)

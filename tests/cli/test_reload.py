@@ -25,6 +25,9 @@ async def answer(connection):
 """
 
 
+# "three" is longer than "one": Python takes code of the same second and size for the same code.
+
+
 def answer_of(server: RunningServer) -> str | bytes:
     with Peer(server.port) as peer:
         return peer.open("/").read_message()
@@ -44,10 +47,10 @@ def wait_for_start(server: RunningServer, number: int) -> None:
 def test_changed_code_is_served(server: RunningServer, connect: Connect, tmp_path: Path) -> None:
     peer = connect(server, "/")
     assert peer.read_message() == "one"
-    (tmp_path / "mine.py").write_text(SOURCE.format("two"))
+    (tmp_path / "mine.py").write_text(SOURCE.format("three"))
     assert peer.read_close() == GOODBYE
     peer.socket.close()
-    assert answer_of(server) == "two"  # whoever comes meanwhile waits
+    assert answer_of(server) == "three"  # whoever comes meanwhile waits
     assert " INFO changed: mine.py\n" in server.log
     assert "Traceback" not in server.log
 
@@ -57,9 +60,9 @@ def test_peer_that_does_not_answer_holds_nothing_up(
 ) -> None:
     peer = connect(server, "/")
     assert peer.read_message() == "one"
-    (tmp_path / "mine.py").write_text(SOURCE.format("two"))
+    (tmp_path / "mine.py").write_text(SOURCE.format("three"))
     assert peer.read_close() == GOODBYE
-    assert answer_of(server) == "two"
+    assert answer_of(server) == "three"
 
 
 def test_broken_code_is_told_and_mended_code_is_served(
@@ -68,8 +71,8 @@ def test_broken_code_is_told_and_mended_code_is_served(
     (tmp_path / "mine.py").write_text("def (:")
     eventually(lambda: "waiting for the code to change" in server.log)
     assert server.log.count("error: importing 'mine' failed: SyntaxError: ") == 1
-    (tmp_path / "mine.py").write_text(SOURCE.format("two"))
-    assert answer_of(server) == "two"
+    (tmp_path / "mine.py").write_text(SOURCE.format("three"))
+    assert answer_of(server) == "three"
     wait_for_start(server, 2)
     server.terminate()
     assert server.wait() == 0

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tests.interop.chromium import Page
 from tests.interop.clients import Closed, Connection, Data, Refused, Terms
-from tests.running import PATIENCE, ROOT
+from tests.running import PATIENCE, ROOT, exclusively
 
 __all__ = ["Chromium", "InstallError", "Node", "install_package", "own_websocket", "run_node"]
 
@@ -33,24 +33,30 @@ class InstallError(Exception):
 def install_package(npm: str) -> Path:
     """Install what `package.json` pins, unless it is there; gives the folder."""
     folder = ROOT / ".cache" / "node"
+    with exclusively(folder):
+        _install_package(npm, folder)
+    return folder
+
+
+def _install_package(npm: str, folder: Path) -> None:
     wanted = HERE / "package.json"
     installed = folder / "node_modules" / ".done.json"
-    if not installed.exists() or installed.read_text() != wanted.read_text():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        shutil.copy(wanted, folder)
-        done = subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise InstallError(f"npm install failed:\n{done.stderr.strip()}")
-        shutil.copy(wanted, installed)
-    return folder
+    if installed.exists() and installed.read_text() == wanted.read_text():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copy(wanted, folder)
+    done = subprocess.run(
+        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise InstallError(f"npm install failed:\n{done.stderr.strip()}")
+    shutil.copy(wanted, installed)
 
 
 def own_websocket(node: str) -> Sequence[str] | None:

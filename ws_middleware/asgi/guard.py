@@ -183,10 +183,14 @@ class HTTPGuard(asyncio.Protocol):
         self._refuse(HandshakeError(408, f"no whole request came within open_timeout={limit} s"))
 
     def _refuse(self, error: HandshakeError) -> None:
-        self._detach()
         handshake_refused(self._address, "-", error)
+        self._end(encode_refusal(error))
+
+    def _end(self, data: bytes) -> None:
+        """Write the last bytes, such that they and those before them arrive."""
+        self._detach()
         last = LingeringClose(self.transport, self._options.close_timeout, lambda _: None)
-        last.send(encode_refusal(error), last=True)
+        last.send(data, last=True)
 
     def _upgrade(self, head: RequestHead, leftover: bytes) -> None:
         self._detach()
@@ -252,7 +256,7 @@ class HTTPGuard(asyncio.Protocol):
     def _refuse_body(self) -> None:
         assert self._lent is not None
         if self._lent.has_written:
-            self.transport.close()  # a second response would be taken for another request's
+            self._end(b"")  # a second response would be taken for another request's
         else:
             self._refuse(HandshakeError(400, "the request's body is malformed (RFC 9112 §7.1)"))
 
