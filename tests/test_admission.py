@@ -313,7 +313,7 @@ async def test_cancelled_handshake_leaves_no_place_behind() -> None:
 
 
 def test_what_suspends_cannot_be_run_in_place() -> None:
-    with pytest.raises(RuntimeError, match="put off"):
+    with pytest.raises(RuntimeError, match="nothing can wait"):
         run_in_place(slow(make()))
 
 

@@ -72,4 +72,4 @@ def run_in_place(work: Coroutine[Any, Any, _Result]) -> _Result:
         result: _Result = done.value
         return result
     work.close()
-    raise RuntimeError("a question was put off where it had to be answered at once")
+    raise RuntimeError("something was awaited that is not there at once, where nothing can wait")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import contextlib
 import contextvars
 import functools
 import inspect
@@ -18,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ws_middleware.aio import AsyncConnection
-from ws_middleware.asking import is_async
+from ws_middleware.asking import is_async, run_in_place
 from ws_middleware.bridge import BridgedConnection
 from ws_middleware.connection import Connection
 from ws_middleware.core.endpoint import State
@@ -316,8 +315,7 @@ class _CallbacksInPlace(_Callbacks):
 
     def drive(self) -> None:
         """Call everything in its order, and return when the connection has ended."""
-        with contextlib.suppress(StopIteration):
-            self.run().send(None)
+        run_in_place(self.run())
 
     async def _receive(self) -> Data | Ping | Pong:
         return self._connection.recv_item()

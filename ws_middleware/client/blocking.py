@@ -10,9 +10,10 @@ import queue
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar, Unpack
 
+from ws_middleware.asking import run_in_place
 from ws_middleware.client.opening import Opened, open_websocket
 from ws_middleware.client.plan import ClientSettings, Plan, make_plan
 from ws_middleware.client.proxies import Proxy
@@ -42,23 +43,13 @@ def connect_blocking(plan: Plan) -> SocketConnection:
     """Open the WebSocket that was planned."""
     wire = _SocketWire(plan.options.open_timeout)
     try:
-        opened = _run(open_websocket(wire, plan))
+        opened = run_in_place(open_websocket(wire, plan))
     except BaseException as error:
         wire.close()
         if isinstance(error, TimeoutError) and wire.is_late:
             raise plan.too_late() from None
         raise
     return _make_connection(opened, wire.sock)
-
-
-def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run what never suspends."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        result: _Result = done.value
-        return result
-    raise AssertionError("a blocking wire suspended")
 
 
 def _make_connection(opened: Opened, sock: socket.socket) -> SocketConnection:
