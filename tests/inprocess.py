@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import selectors
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
 from tests.core.wire import read_frames
@@ -164,6 +164,7 @@ class FakeTransport(asyncio.Transport):
         self._is_full = False
         self._closing = False
         self._taken = 0
+        self._unread = b""
 
     # --- what the driver calls ---
 
@@ -182,6 +183,8 @@ class FakeTransport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.calls.append("resume")
+        if self._unread:
+            asyncio.get_running_loop().call_soon(self._read)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         assert high is not None
@@ -202,6 +205,10 @@ class FakeTransport(asyncio.Transport):
             if self.unsent > self._limit and not self._is_full:
                 self._is_full = True
                 self.get_protocol().pause_writing()
+
+    def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+        for piece in pieces:
+            self.write(piece)
 
     def can_write_eof(self) -> bool:
         return self.half_closes
@@ -232,13 +239,28 @@ class FakeTransport(asyncio.Transport):
         return not self._closing and turns[-1:] != ["pause"]
 
     def feed(self, *data: bytes) -> None:
-        """Be a peer that sends."""
+        """Be a peer that sends; it is read at once, unless reading is paused."""
         assert not self._closing, "a transport that closes does not read"
-        self._protocol.data_received(b"".join(data))
+        self._unread += b"".join(data)
+        self._read()
+
+    def _read(self) -> None:
+        while self._unread and self.is_reading():
+            protocol = self.get_protocol()
+            if isinstance(protocol, asyncio.BufferedProtocol):
+                buffer = memoryview(protocol.get_buffer(-1))
+                part, self._unread = self._unread[: len(buffer)], self._unread[len(buffer) :]
+                buffer[: len(part)] = part
+                protocol.buffer_updated(len(part))
+            else:
+                part, self._unread = self._unread, b""
+                cast(asyncio.Protocol, protocol).data_received(part)
 
     def feed_eof(self) -> None:
-        """Be a peer that ends its stream."""
-        if not self._protocol.eof_received():
+        """Be a peer that ends its stream, behind what it sent."""
+        if self._unread:
+            asyncio.get_running_loop().call_soon(self.feed_eof)
+        elif not self._protocol.eof_received():
             self.close()
 
     def drain(self, size: int | None = None) -> None:

@@ -21,7 +21,7 @@ LAYERS = {
     "protocol": """
         core.pure core.codec core.messages core.extensions core.handshake
         extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
-        options core.sender core.receiver core.endpoint core.frame_tap
+        options core.sender core.payload core.receiver core.endpoint core.frame_tap
         auth.schemes auth.answers auth.proof auth.identity auth.first_message
     """,
     "drivers": "native waiting pool stream alarms driver socket_driver",

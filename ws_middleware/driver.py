@@ -7,8 +7,8 @@ it gets its loss reported to the lender. At most 128 KiB of input are handled pe
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from ws_middleware.alarms import alarms_of
 from ws_middleware.core.endpoint import Endpoint, State
@@ -19,6 +19,15 @@ __all__ = ["StreamDriver", "end_stream"]
 #: How much input is handled in one turn of the event loop, so that a flood starves nobody.
 BLOCK = 131_072
 
+_blocks: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+
+
+def _block_of(loop: asyncio.AbstractEventLoop) -> memoryview:
+    """Give the memory that all connections of a loop read into, one at a time."""
+    if loop not in _blocks:
+        _blocks[loop] = memoryview(bytearray(BLOCK))
+    return _blocks[loop]
+
 
 def end_stream(transport: asyncio.WriteTransport) -> None:
     """End our half of the stream, behind what was written."""
@@ -28,19 +37,20 @@ def end_stream(transport: asyncio.WriteTransport) -> None:
         transport.abort()
 
 
-class StreamDriver(asyncio.Protocol):
+class StreamDriver(asyncio.BufferedProtocol):
     """Drive an endpoint over an asyncio transport."""
 
     __slots__ = (
         "__weakref__",
+        "_block",
         "_change",
         "_half_closed",
-        "_input",
         "_loop",
         "_on_lost",
         "_options",
         "_ping_waiters",
         "_reading_paused",
+        "_resting",
         "_rings_at",
         "_soon",
         "_transport",
@@ -63,7 +73,8 @@ class StreamDriver(asyncio.Protocol):
         self._options = options
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
-        self._input: deque[bytes] | None = None  # blocks for the next turns
+        self._block = _block_of(self._loop)
+        self._resting = False  # until the next turn
         self._reading_paused = False
         self._waiter: asyncio.Future[None] | None = None  # of the one receiver
         self._wants_pieces = False
@@ -82,7 +93,7 @@ class StreamDriver(asyncio.Protocol):
         self._transport.set_protocol(self)
         self._transport.resume_reading()
         if leftover:
-            self.data_received(leftover)
+            self._receive(leftover)
         else:
             self.settle()
 
@@ -93,35 +104,33 @@ class StreamDriver(asyncio.Protocol):
 
     # --- what the transport calls ---
 
-    def data_received(self, data: bytes) -> None:
-        """Take bytes; what exceeds a block is left for the next turns."""
-        if self._input is None and len(data) <= BLOCK:
-            self._receive(data)
-            return
-        waiting = self._input is not None
-        if self._input is None:
-            self._input = deque()
-        self._input.extend(data[start : start + BLOCK] for start in range(0, len(data), BLOCK))
-        if not waiting:
-            self._next_block()
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give the memory to read into: of a large payload its own."""
+        room = self.endpoint.room
+        return self._block if room is None else room
 
-    def _next_block(self) -> None:
-        if self._input and not self.is_lost:
-            self._receive(self._input.popleft())
-        if self._input and not self.is_lost:
-            self._loop.call_soon(self._next_block)
-        else:
-            self._input = None
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        if self.endpoint.room is not None:
+            self.endpoint.room_filled(nbytes, self._loop.time())
+            self._after_input()
+            return
+        self._receive(self._block[:nbytes])
+        if nbytes == BLOCK and self.endpoint.room is None:
+            self._resting = True
+            self._balance_reading()
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = False
         self._balance_reading()
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | memoryview) -> None:
         self.endpoint.receive_data(data, self._loop.time())
         self._after_input()
 
     def eof_received(self) -> bool:
         """Note the end of the peer's stream; ours stays open, except over TLS."""
-        while self._input:  # TLS does not wait for us where reading was paused
-            self._receive(self._input.popleft())
         self.endpoint.receive_data(b"", self._loop.time())
         self._after_input()
         return self._transport is not None and self._transport.can_write_eof()
@@ -148,7 +157,6 @@ class StreamDriver(asyncio.Protocol):
         if not self.endpoint.is_over:
             self.endpoint.lose(f"the connection was lost: {exc}" if exc else "")
         self._transport = None
-        self._input = None
         self._cancel_alarm()
         self._wake_receiver()
         self._wake_watchers()
@@ -164,11 +172,18 @@ class StreamDriver(asyncio.Protocol):
         if self._transport is None:
             return
         if endpoint.output and not self.write_paused:
-            self._transport.write(endpoint.data_to_send())
+            self._write(endpoint.pieces_to_send())
         if self._reading_paused:
             self._balance_reading()
         if endpoint.changed:
             self._attend()
+
+    def _write(self, pieces: list[bytes]) -> None:
+        assert self._transport is not None
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        else:
+            self._transport.writelines(pieces)
 
     def settle_soon(self) -> None:
         """Settle at the end of this turn, together with what else is sent until then."""
@@ -264,7 +279,7 @@ class StreamDriver(asyncio.Protocol):
         """Read while the endpoint has room, and no block waits for its turn."""
         if self._transport is None or self._transport.is_closing():
             return
-        wanted = self._input is not None or self.endpoint.is_full
+        wanted = self._resting or self.endpoint.is_full
         if wanted and not self._reading_paused:
             self._transport.pause_reading()
         elif self._reading_paused and not wanted:

@@ -15,7 +15,7 @@ from ws_middleware.core import pure
 
 __all__ = ["ACCELERATED", "COMPILED", "IMPLEMENTATIONS"]
 
-ACCELERATED = ("decode_messages", "decode_frames", "encode_frame", "mask")
+ACCELERATED = ("decode_messages", "decode_frames", "encode_frame", "mask", "mask_in_place")
 COMPILED = "ws_middleware.core._speedups"
 
 

@@ -74,6 +74,18 @@ def test_masking_twice_changes_nothing(size: int) -> None:
     assert codec.mask(codec.mask(data, KEY), KEY) == data
 
 
+@pytest.mark.row(104)
+@pytest.mark.parametrize("size", [0, 1, 5, 64, 1537, 4096])
+@pytest.mark.parametrize("start", [0, 1, 3])
+def test_masking_in_place_touches_nothing_else(size: int, start: int) -> None:
+    data = bytearray(_payload(size + 8))
+    codec.mask_in_place(memoryview(data)[start : start + size], KEY)
+    before, masked, behind = data[:start], data[start : start + size], data[start + size :]
+    payload = _payload(size + 8)
+    assert (before, behind) == (payload[:start], payload[start + size :])
+    assert masked == _masked(payload[start : start + size], KEY)
+
+
 def test_masking_keeps_leading_and_trailing_zeros() -> None:
     assert codec.mask(KEY * 3, KEY) == bytes(12)
     assert codec.mask(bytes(12), KEY) == KEY * 3
@@ -531,6 +543,9 @@ def test_what_is_no_bytes_is_refused() -> None:
     for call in (
         lambda: codec.mask(wrong, KEY),
         lambda: codec.mask(b"data", wrong),
+        lambda: codec.mask_in_place(bytearray(b"data"), wrong),
+        lambda: codec.decode_messages(wrong, 0, 0, 9, 9),
+        lambda: codec.decode_frames(wrong, 0, LEGAL, 0, 9, 9),
         lambda: codec.encode_frame(wrong, b""),
         lambda: codec.encode_frame(0x81, b"", wrong),
         lambda: codec.encode_frame(0x81, cast(Any, None)),
@@ -554,7 +569,9 @@ def _load(monkeypatch: pytest.MonkeyPatch, pure: str, compiled: object) -> Modul
     return module
 
 
-COMPILED = SimpleNamespace(decode_messages=0, decode_frames=1, encode_frame=2, mask=3)
+COMPILED = SimpleNamespace(
+    decode_messages=0, decode_frames=1, encode_frame=2, mask=3, mask_in_place=4
+)
 
 
 @pytest.mark.parametrize("setting", ["", "0"])

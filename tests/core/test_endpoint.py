@@ -1155,3 +1155,38 @@ def test_connection_ends_where_there_is_no_memory_for_its_input(
     receive(endpoint, frame(TEXT, "hello"))
     closed = ended(endpoint)
     assert (closed.code, "no memory" in closed.detail) == (1006, True)
+
+
+# --- large payloads ---
+
+
+def test_large_payload_may_be_received_in_place() -> None:
+    endpoint, payload = make(), bytes(range(256)) * 400
+    data = frame(BINARY, payload)
+    assert endpoint.room is None
+    assert receive(endpoint, data[:1000]) == []
+    assert endpoint.room is not None
+    endpoint.room[:1000] = data[1000:2000]
+    endpoint.room_filled(1000, NOW + 5)
+    endpoint.room[:] = data[2000:]
+    endpoint.room_filled(len(data) - 2000, NOW + 6)
+    assert endpoint.room is None
+    assert endpoint.next_message() == payload
+    assert (endpoint.bytes_received, endpoint.messages_received) == (len(data), 1)
+
+
+def test_bytes_in_a_room_are_a_sign_of_life() -> None:
+    endpoint = make(ping_interval=20.0, ping_timeout=20.0)
+    receive(endpoint, frame(BINARY, bytes(100_000))[:1000])
+    endpoint.room_filled(1, NOW + 15)
+    assert endpoint.next_deadline(NOW + 15) == NOW + 35
+
+
+def test_memory_that_bytes_were_received_from_may_change() -> None:
+    endpoint = make()
+    data = frame(TEXT, "one") + frame(TEXT, "two")
+    memory = bytearray(data[:-2])
+    endpoint.receive_data(memoryview(memory), NOW)
+    memory[:] = bytes(len(memory))
+    assert endpoint.next_message() == "one"
+    assert receive(endpoint, data[-2:]) == ["two"]

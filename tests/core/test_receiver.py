@@ -12,7 +12,8 @@ from tests.peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from ws_middleware.core.extensions import ActiveExtension, Role
 from ws_middleware.core.frames import RSV1, RSV2, RSV3, Frame, Opcode
 from ws_middleware.core.messages import BinaryMessage, Data, Message, TextMessage
-from ws_middleware.core.receiver import Receiver
+from ws_middleware.core.payload import Payload
+from ws_middleware.core.receiver import LARGE, Receiver
 from ws_middleware.errors import ProtocolError
 from ws_middleware.options import Options
 
@@ -581,3 +582,113 @@ def test_only_whole_messages_are_taken_at_once() -> None:
     with pytest.raises(ProtocolError):
         receiver.next_event()
     assert receiver.take_messages(9) == [], "a message is under way"
+
+
+# --- large payloads ---
+
+LARGE_DATA = bytes(range(256)) * (2 * LARGE // 256)
+
+
+def begin(receiver: Receiver, data: bytes) -> Payload:
+    """Feed the beginning of a large frame."""
+    receiver.feed(data)
+    assert receiver.next_event() is None
+    assert receiver.payload is not None
+    return receiver.payload
+
+
+def fill(receiver: Receiver, payload: Payload, data: bytes) -> Data | None:
+    payload.room[: len(data)] = data
+    return receiver.payload_received(len(data))
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+@pytest.mark.parametrize("early", [0, 1, 5000])
+def test_large_payload_is_received_in_place(role: Role, early: int) -> None:
+    receiver = make_receiver(role=role)
+    data = frame(BINARY, LARGE_DATA, **({} if role == "server" else {"key": None}))
+    start = len(data) - len(LARGE_DATA) + early
+    payload = begin(receiver, data[:start])
+    assert fill(receiver, payload, data[start:-1]) is None
+    assert fill(receiver, payload, data[-1:]) == LARGE_DATA
+    assert receiver.payload is None
+    assert receive(receiver, frame(TEXT, "next") if role == "server" else b"") == (
+        ["next"] if role == "server" else []
+    )
+
+
+def test_large_payload_may_come_as_any_other() -> None:
+    data = frame(BINARY, LARGE_DATA) + frame(TEXT, "next")
+    assert receive(make_receiver(), data, chunk=999) == [LARGE_DATA, "next"]
+
+
+def test_large_fragments_are_received_in_place() -> None:
+    receiver = make_receiver()
+    receiver.feed(frame(BINARY, LARGE_DATA[:10], fin=False))
+    assert receiver.next_event() is None
+    data = frame(CONTINUATION, LARGE_DATA[10:])
+    payload = begin(receiver, data[:14])
+    assert fill(receiver, payload, data[14:]) == LARGE_DATA
+
+
+@pytest.mark.parametrize("first", [TEXT, CONTINUATION])
+def test_text_is_checked_as_it_arrives_and_not_received_in_place(first: int) -> None:
+    receiver = make_receiver()
+    if first == CONTINUATION:
+        receiver.feed(frame(TEXT, "a", fin=False))
+    data = frame(first, b"a" * LARGE + b"\xff")
+    receiver.feed(data[:20])
+    assert receiver.next_event() is None
+    assert receiver.payload is None
+    assert failure(receiver, data[20:]).code == 1007
+
+
+def test_extensions_get_frames_and_nothing_is_received_in_place() -> None:
+    receiver = make_receiver(ActiveExtension())
+    data = frame(BINARY, LARGE_DATA)
+    receiver.feed(data[:20])
+    assert receiver.next_event() is None
+    assert receiver.payload is None
+    assert receive(receiver, data[20:]) == [LARGE_DATA]
+
+
+def test_no_memory_is_taken_for_the_mere_word_of_a_huge_payload() -> None:
+    receiver = make_receiver(max_message_size=None, max_frame_size=None)
+    receiver.feed(bytes((0x82, 0xFF)) + (1 << 62).to_bytes(8, "big") + b"keysome")
+    assert receiver.next_event() is None
+    assert receiver.payload is None
+    assert receiver.take_fragment() is not None
+
+
+@pytest.mark.parametrize("early", [0, 7])
+def test_large_payload_is_split_where_its_message_is_taken_in_pieces(early: int) -> None:
+    receiver = make_receiver()
+    data = frame(BINARY, LARGE_DATA)
+    begin(receiver, data[: 14 + early])
+    assert receiver.take_fragment() == (LARGE_DATA[:early] or None)
+    assert receiver.payload is None
+    rest = receive(receiver, data[14 + early : -10])
+    assert rest == []
+    assert receiver.take_fragment() == LARGE_DATA[early:-10]
+    assert receive(receiver, data[-10:]) == [LARGE_DATA[-10:]]
+
+
+def test_stopping_gives_a_large_payload_up() -> None:
+    receiver = make_receiver()
+    begin(receiver, frame(BINARY, LARGE_DATA)[:20])
+    receiver.stop()
+    assert receiver.payload is None
+
+
+# --- memory of others ---
+
+
+def test_what_is_not_used_is_kept_when_the_memory_is_needed_again() -> None:
+    receiver = make_receiver()
+    data = frame(PING, "abc")
+    memory = bytearray(data[:5])
+    receiver.feed(memoryview(memory))
+    assert receiver.next_event() is None
+    receiver.keep()
+    memory[:] = bytes(5)
+    assert receive(receiver, data[5:]) == [Frame(PING, b"abc")]

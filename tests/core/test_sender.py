@@ -12,7 +12,7 @@ from tests.peer import BINARY, CONTINUATION, PING, PONG, TEXT, Received
 from ws_middleware.core.extensions import ActiveExtension, Role
 from ws_middleware.core.frames import Frame, Opcode
 from ws_middleware.core.messages import BinaryMessage, Message, Sendable, TextMessage
-from ws_middleware.core.sender import MAX_UNSENT_PONGS, Sender
+from ws_middleware.core.sender import LARGE, MAX_UNSENT_PONGS, Sender
 
 
 def server(*extensions: ActiveExtension) -> Sender:
@@ -23,8 +23,12 @@ def client(key: bytes = b"\x01\x02\x03\x04") -> Sender:
     return Sender("client", (), lambda size: key[:size])
 
 
+def written(sender: Sender) -> bytes:
+    return b"".join(sender.pieces_to_send())
+
+
 def sent(sender: Sender, *, masked: bool = False) -> list[Received]:
-    return read_frames(sender.data_to_send(), masked=masked)
+    return read_frames(written(sender), masked=masked)
 
 
 class Stamp(ActiveExtension):
@@ -40,6 +44,39 @@ class Stamp(ActiveExtension):
     def encode(self, frame: Frame) -> Frame:
         letter = self.letter.upper() if frame.compress else "-"
         return frame._replace(payload=letter.encode() + frame.payload)
+
+
+# --- pieces ---
+
+
+def test_small_frames_leave_as_one_piece() -> None:
+    sender = server()
+    assert sender.pieces_to_send() == []
+    sender.message("a")
+    sender.message(bytes(LARGE - 1))
+    (piece,) = sender.pieces_to_send()
+    assert [got.payload for got in read_frames(piece, masked=False)] == [b"a", bytes(LARGE - 1)]
+    assert sender.pieces_to_send() == []
+
+
+def test_large_payloads_of_a_server_are_not_copied() -> None:
+    sender, payload = server(), bytes(LARGE)
+    sender.message("a")
+    sender.message(payload)
+    pieces = sender.pieces_to_send()
+    assert [piece is payload for piece in pieces] == [False, False, True]
+    assert [got.payload for got in read_frames(b"".join(pieces), masked=False)] == [b"a", payload]
+    sender.message("b")
+    sender.message("c")
+    assert len(sender.pieces_to_send()) == 1, "and it is forgotten"
+
+
+@pytest.mark.row(103)
+def test_large_payloads_of_a_client_are_masked() -> None:
+    sender, payload = client(), bytes(range(256)) * (LARGE // 256)
+    sender.message(payload)
+    (frame,) = sent(sender, masked=True)
+    assert frame.payload == payload
 
 
 # --- messages ---
@@ -74,7 +111,7 @@ def test_bad_messages_are_refused_at_the_call(extensions: tuple[ActiveExtension,
         sender.message(1)  # type: ignore[arg-type]
     with pytest.raises(UnicodeEncodeError):
         sender.message("\ud800")
-    assert sender.data_to_send() == b""
+    assert written(sender) == b""
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536])
@@ -91,7 +128,7 @@ def test_output_keeps_its_order_and_is_given_once() -> None:
     sender.control(PING, b"two")
     sender.message(b"three")
     assert [frame.payload for frame in sent(sender)] == [b"one", b"two", b"three"]
-    assert sender.data_to_send() == b""
+    assert written(sender) == b""
 
 
 # --- masks ---
@@ -124,7 +161,7 @@ def test_each_frame_has_a_masking_key_of_its_own() -> None:
     for _ in range(3):
         sender.message(b"x")
     assert asked == [4, 4, 4]
-    data = sender.data_to_send()
+    data = written(sender)
     assert [data[start : start + 4] for start in range(2, len(data), 7)] == [
         b"\0\0\0\1",
         b"\0\0\0\2",
@@ -136,7 +173,7 @@ def test_each_frame_has_a_masking_key_of_its_own() -> None:
 def test_octets_are_masked_with_the_key_in_turn() -> None:
     sender = client(b"\x01\x02\x03\x04")
     sender.message(bytes(6))
-    assert sender.data_to_send() == bytes.fromhex("82 86 01020304 010203040102")
+    assert written(sender) == bytes.fromhex("82 86 01020304 010203040102")
 
 
 # --- fragments ---
@@ -210,7 +247,7 @@ def test_frame_leaves_exactly_as_it_is_past_the_extensions() -> None:
 def test_masking_key_of_a_frame_can_be_chosen() -> None:
     sender = client()
     sender.frame(Frame(TEXT, b"hi"), key=b"abcd")
-    assert sender.data_to_send() == bytes((0x81, 0x82)) + b"abcd" + bytes((104 ^ 97, 105 ^ 98))
+    assert written(sender) == bytes((0x81, 0x82)) + b"abcd" + bytes((104 ^ 97, 105 ^ 98))
 
 
 @pytest.mark.parametrize(
@@ -220,7 +257,7 @@ def test_masking_key_of_a_frame_can_be_chosen() -> None:
 def test_impossible_masking_keys_are_refused(sender: Sender, key: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sender.frame(Frame(TEXT, b"hi"), key)
-    assert sender.data_to_send() == b""
+    assert written(sender) == b""
 
 
 @pytest.mark.parametrize(
@@ -231,7 +268,7 @@ def test_control_frames_are_small_and_whole(frame: Frame) -> None:
     sender = server()
     with pytest.raises(ValueError, match="125 bytes"):
         sender.frame(frame)
-    assert sender.data_to_send() == b""
+    assert written(sender) == b""
 
 
 @pytest.mark.parametrize("opcode", [-1, 16, 0x81])
@@ -239,7 +276,7 @@ def test_opcode_has_four_bits(opcode: int) -> None:
     sender = server()
     with pytest.raises(ValueError, match="there is no opcode"):
         sender.frame(Frame(opcode))
-    assert sender.data_to_send() == b""
+    assert written(sender) == b""
 
 
 def test_largest_control_frame_leaves() -> None:

@@ -49,13 +49,18 @@ class WatchedEndpoint(Endpoint):
         super().__init__(*arguments, **named)
         self._watcher = watcher
 
-    def receive_data(self, data: bytes, now: float) -> None:
+    @property
+    def room(self) -> None:
+        """Give none: all bytes come through `receive_data`."""
+
+    def receive_data(self, data: bytes | memoryview, now: float) -> None:
         """Show bytes, and take them."""
-        self._watcher.received(data)
+        self._watcher.received(bytes(data))
         super().receive_data(data, now)
 
-    def data_to_send(self) -> bytes:
+    def pieces_to_send(self) -> list[bytes]:
         """Give what is to be written now, and show it."""
-        if data := super().data_to_send():
+        pieces = super().pieces_to_send()
+        if data := b"".join(pieces):
             self._watcher.sent(data)
-        return data
+        return pieces

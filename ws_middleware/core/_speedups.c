@@ -154,6 +154,30 @@ mask(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwname
     return masked;
 }
 
+PyDoc_STRVAR(mask_in_place_doc,
+             "mask_in_place(data, key)\n--\n\n"
+             "Mask or unmask `data` where it is.");
+
+static PyObject *
+mask_in_place(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer data, key;
+    if (nargs != 2) {
+        return PyErr_Format(PyExc_TypeError, "2 arguments are taken, not %zd", nargs);
+    }
+    if (PyObject_GetBuffer(args[0], &data, PyBUF_WRITABLE) < 0) {
+        return NULL;
+    }
+    if (take_key(args[1], &key) < 0) {
+        PyBuffer_Release(&data);
+        return NULL;
+    }
+    apply_mask(data.buf, data.buf, data.len, key.buf);
+    PyBuffer_Release(&key);
+    PyBuffer_Release(&data);
+    Py_RETURN_NONE;
+}
+
 /* --- decode_messages and decode_frames --- */
 
 typedef struct {
@@ -165,6 +189,7 @@ typedef struct {
 
 /* What the bytes are read with: the arguments that both functions have. */
 typedef struct {
+    Py_buffer buffer;
     const octet *data;
     Py_ssize_t size;
     Py_ssize_t position;
@@ -257,13 +282,10 @@ make_text(const Frame *frame)
     return decoded;
 }
 
+/* On success the buffer is held until `finish`. */
 static int
 take_input(PyObject *const *args, PyObject *data, PyObject *position, Input *input)
 {
-    input->data = take_bytes(data, &input->size);
-    if (input->data == NULL) {
-        return -1;
-    }
     input->position = PyLong_AsSsize_t(position);
     input->masked = (int)PyLong_AsLong(args[0]);
     input->limit = PyNumber_AsSsize_t(args[1], NULL); /* what is more, is no limit */
@@ -275,6 +297,11 @@ take_input(PyObject *const *args, PyObject *data, PyObject *position, Input *inp
         PyErr_SetString(PyExc_ValueError, "the position is negative");
         return -1;
     }
+    if (PyObject_GetBuffer(data, &input->buffer, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    input->data = input->buffer.buf;
+    input->size = input->buffer.len;
     return 0;
 }
 
@@ -292,8 +319,9 @@ append(PyObject *list, PyObject *made, const Frame *frame, Input *input)
 }
 
 static PyObject *
-finish(PyObject *list, int status, const Input *input)
+finish(PyObject *list, int status, Input *input)
 {
+    PyBuffer_Release(&input->buffer);
     if (status < 0) {
         Py_XDECREF(list);
         return NULL;
@@ -348,11 +376,14 @@ decode_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         return PyErr_Format(PyExc_TypeError, "6 arguments are taken, not %zd", nargs);
     }
     const octet *legal = take_bytes(args[2], &table_size);
-    if (legal == NULL || take_input(args + 3, args[0], args[1], &input) < 0) {
+    if (legal == NULL) {
         return NULL;
     }
     if (table_size != 256) {
         PyErr_SetString(PyExc_ValueError, "the table of first bytes has 256 entries");
+        return NULL;
+    }
+    if (take_input(args + 3, args[0], args[1], &input) < 0) {
         return NULL;
     }
     PyObject *frames = PyList_New(0);
@@ -484,6 +515,8 @@ encode_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject
 
 static PyMethodDef methods[] = {
     {"mask", (PyCFunction)(void (*)(void))mask, METH_FASTCALL | METH_KEYWORDS, mask_doc},
+    {"mask_in_place", (PyCFunction)(void (*)(void))mask_in_place, METH_FASTCALL,
+     mask_in_place_doc},
     {"decode_messages", (PyCFunction)(void (*)(void))decode_messages, METH_FASTCALL,
      decode_messages_doc},
     {"decode_frames", (PyCFunction)(void (*)(void))decode_frames, METH_FASTCALL,

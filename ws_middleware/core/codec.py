@@ -18,8 +18,10 @@ from ws_middleware.core.pure import (
     decode_header,
     decode_messages,
     encode_frame,
+    encode_header,
     legal_first_bytes,
     mask,
+    mask_in_place,
 )
 
 __all__ = [
@@ -33,8 +35,10 @@ __all__ = [
     "decode_header",
     "decode_messages",
     "encode_frame",
+    "encode_header",
     "legal_first_bytes",
     "mask",
+    "mask_in_place",
     "rotate_key",
 ]
 
@@ -49,6 +53,7 @@ if os.environ.get("WS_MIDDLEWARE_PURE", "0") in ("", "0"):
             decode_messages,
             encode_frame,
             mask,
+            mask_in_place,
         )
     except ImportError:  # there was no compiler
         pass

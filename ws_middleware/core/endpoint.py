@@ -217,8 +217,24 @@ class Endpoint:
 
     # --- receiving ---
 
-    def receive_data(self, data: bytes, now: float) -> None:
-        """Take bytes from the peer; b"" is the end of its stream."""
+    @property
+    def room(self) -> memoryview | None:
+        """Give where the next bytes of a large payload may be received in place, if there is one.
+
+        Whoever does so calls `room_filled`, and not `receive_data`.
+        """
+        payload = self._receiver.payload
+        return None if payload is None else payload.room
+
+    def room_filled(self, count: int, now: float) -> None:
+        """Note that `count` bytes of the peer were received into `room`."""
+        self.bytes_received += count
+        self._received_at = self._keepalive.heard_at = now
+        if (message := self._receiver.payload_received(count)) is not None:
+            self._deliver([message])
+
+    def receive_data(self, data: bytes | memoryview, now: float) -> None:
+        """Take bytes from the peer, which may change afterwards; b"" is the end of its stream."""
         if not data:
             self._on_eof()
             return
@@ -233,6 +249,7 @@ class Endpoint:
             self._run_out_of_memory()
         if receiver.input:
             self._process()
+            receiver.keep()
 
     def next_message(self) -> Item | None:
         """Give the next item; None while there is none, a `ConnectionClosed` at the end.
@@ -342,9 +359,13 @@ class Endpoint:
 
     def data_to_send(self) -> bytes:
         """Give what is to be written now; it is forgotten here."""
-        data = self._sender.data_to_send()
-        self.bytes_sent += len(data)
-        return data
+        return b"".join(self.pieces_to_send())
+
+    def pieces_to_send(self) -> list[bytes]:
+        """Give the same in pieces, so that large payloads are not copied."""
+        pieces = self._sender.pieces_to_send()
+        self.bytes_sent += sum(map(len, pieces))
+        return pieces
 
     def send_message(self, message: Sendable) -> None:
         """Send a whole message."""

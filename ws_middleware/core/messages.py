@@ -159,6 +159,10 @@ class Assembler:
         elif self._opcode:
             raise ProtocolError("new message inside a fragmented one (RFC 6455 §5.4)")
 
+    def makes_text(self, opcode: int) -> bool:
+        """Tell whether a frame with `opcode` is, or continues, a text message."""
+        return (self._opcode or opcode) == Opcode.TEXT
+
     def check_size(self, length: int) -> None:
         """Refuse `length` more bytes where they would exceed the limit."""
         if self._max_size is not None and self._size + length > self._max_size:

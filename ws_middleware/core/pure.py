@@ -24,8 +24,10 @@ __all__ = [
     "decode_header",
     "decode_messages",
     "encode_frame",
+    "encode_header",
     "legal_first_bytes",
     "mask",
+    "mask_in_place",
 ]
 
 WHOLE_TEXT = FIN | Opcode.TEXT
@@ -80,6 +82,11 @@ def mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
     return bytes(masked)
 
 
+def mask_in_place(data: bytearray | memoryview, key: bytes) -> None:
+    """Mask or unmask `data` where it is."""
+    data[:] = mask(data, key)
+
+
 def legal_first_bytes(marks: frozenset[int]) -> bytes:
     """Make the table of first bytes a peer may send: 1 where legal, 0 where not.
 
@@ -102,7 +109,9 @@ def _explain_illegal(first: int) -> ProtocolError:
     return ProtocolError(f"unknown opcode {opcode:#x} (RFC 6455 §5.2)")
 
 
-def decode_header(data: bytes, position: int, legal: bytes, masked: int) -> Header | None:
+def decode_header(
+    data: bytes | memoryview, position: int, legal: bytes, masked: int
+) -> Header | None:
     """Read and check the header at `position`; None while it is incomplete.
 
     `masked` is 0x80 where frames must be masked and 0 where they must not be. Each check is
@@ -136,9 +145,8 @@ def decode_header(data: bytes, position: int, legal: bytes, masked: int) -> Head
         size += 4
         if available < size:
             return None
-    return Header(
-        first, data[position + size - 4 : position + size] if masked else b"", length, size
-    )
+    key = bytes(data[position + size - KEY_SIZE : position + size]) if masked else b""
+    return Header(first, key, length, size)
 
 
 def _check_length(length: int, minimum: int) -> None:
@@ -151,7 +159,7 @@ def _check_length(length: int, minimum: int) -> None:
 
 
 def decode_messages(
-    data: bytes, position: int, masked: int, limit: int, count: int
+    data: bytes | memoryview, position: int, masked: int, limit: int, count: int
 ) -> tuple[list[str | bytes], int]:
     """Decode up to `count` messages of one frame from `position` on, each of up to `limit` bytes.
 
@@ -166,9 +174,7 @@ def decode_messages(
         first = data[position]
         if first not in (WHOLE_TEXT, WHOLE_BINARY):
             break
-        payload = data[start:stop]
-        if masked:
-            payload = mask(payload, data[start - KEY_SIZE : start])
+        payload = _unmask(data, start, stop, masked)
         if first == WHOLE_BINARY:
             messages.append(payload)
         else:
@@ -181,7 +187,7 @@ def decode_messages(
 
 
 def decode_frames(
-    data: bytes, position: int, legal: bytes, masked: int, limit: int, count: int
+    data: bytes | memoryview, position: int, legal: bytes, masked: int, limit: int, count: int
 ) -> tuple[list[tuple[int, bytes]], int]:
     """Decode up to `count` whole, legal frames from `position` on, data of up to `limit` bytes.
 
@@ -197,15 +203,17 @@ def decode_frames(
         first = data[position]
         if not legal[first] or (stop - start > limit and not first & CONTROL_BIT):
             break
-        payload = data[start:stop]
-        if masked:
-            payload = mask(payload, data[start - KEY_SIZE : start])
-        frames.append((first, payload))
+        frames.append((first, _unmask(data, start, stop, masked)))
         position = stop
     return frames, position
 
 
-def _find_payload(data: bytes, position: int, masked: int) -> tuple[int, int]:
+def _unmask(data: bytes | memoryview, start: int, stop: int, masked: int) -> bytes:
+    payload = data[start:stop]
+    return mask(payload, bytes(data[start - KEY_SIZE : start])) if masked else bytes(payload)
+
+
+def _find_payload(data: bytes | memoryview, position: int, masked: int) -> tuple[int, int]:
     """Tell where the payload of the frame at `position` begins and ends.
 
     (0, 0) stands for a frame that is incomplete, or whose second byte or length is illegal.
@@ -244,12 +252,19 @@ def encode_frame(
     """
     if isinstance(payload, str):
         payload = payload.encode()
-    length = len(payload)
+    header = encode_header(first, len(payload), key)
+    return header + mask(payload, key) if key else header + payload
+
+
+def encode_header(first: int, length: int, key: bytes = b"") -> bytes:
+    """Write what stands before a payload of `length` bytes.
+
+    >>> encode_header(0x82, 65536).hex()
+    '827f0000000000010000'
+    """
     masked = MASKED if key else 0
     if length < LENGTH_16:
-        head = bytes((first, masked | length))
-    elif length < 65536:
-        head = bytes((first, masked | LENGTH_16, length >> 8, length & 0xFF))
-    else:
-        head = bytes((first, masked | LENGTH_64)) + length.to_bytes(8, "big")
-    return head + key + mask(payload, key) if key else head + payload
+        return bytes((first, masked | length)) + key
+    if length < 65536:
+        return bytes((first, masked | LENGTH_16, length >> 8, length & 0xFF)) + key
+    return bytes((first, masked | LENGTH_64)) + length.to_bytes(8, "big") + key

@@ -25,12 +25,18 @@ from ws_middleware.core.codec import (
 from ws_middleware.core.extensions import ActiveExtension, Role
 from ws_middleware.core.frames import CONTROL_BIT, FIN, OPCODE_BITS, CloseCode, Frame, Opcode
 from ws_middleware.core.messages import Assembler, BinaryMessage, Data, TextMessage
+from ws_middleware.core.payload import Payload
 from ws_middleware.errors import ProtocolError
 from ws_middleware.options import Options
 
 __all__ = ["Receiver"]
 
 _STANDARD_OPCODES = frozenset(Opcode)
+
+#: Payloads from the first size on, and up to the second, are received in place. The peer's word
+#: alone takes no memory: the system gives it by the page, as something is written there.
+LARGE = 32_768
+LARGEST = 2**24
 
 
 class Receiver:
@@ -50,6 +56,7 @@ class Receiver:
         "_streams",
         "input",
         "is_stopped",
+        "payload",
     )
 
     def __init__(
@@ -62,7 +69,7 @@ class Receiver:
         # "a client MUST mask all frames … a server MUST NOT mask any" (RFC 6455 §5.1)
         self._masked = MASKED if role == "server" else 0
         #: What was fed and not used yet, from a position of the receiver's on; b"" for nothing.
-        self.input: bytes = b""
+        self.input: bytes | memoryview = b""
         self._position = 0
         self._limit = min(
             options.max_frame_size or sys.maxsize, options.max_message_size or sys.maxsize
@@ -72,13 +79,21 @@ class Receiver:
         self._gathered = b"" if self._streams else bytearray()
         self._assembler = Assembler(options.max_message_size, options.max_fragments)
         self.is_stopped: bool = False
+        #: The payload whose next bytes may be received in place, past `feed`.
+        self.payload: Payload | None = None
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the peer."""
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take bytes from the peer; they have to stay the same until `keep` is called."""
         if self.is_stopped:
             return
-        self.input = self.input[self._position :] + data if self.input else data
+        self.input = b"".join((self.input[self._position :], data)) if self.input else data
         self._position = 0
+
+    def keep(self) -> None:
+        """Copy what was not used yet of the bytes that were fed."""
+        if self.input:
+            self.input = bytes(self.input[self._position :])
+            self._position = 0
 
     def take_messages(self, count: int) -> list[Data]:
         """Take up to `count` messages of one frame each, the most frequent input, at once.
@@ -98,6 +113,7 @@ class Receiver:
         """Ignore what is there and what still comes (RFC 6455 §5.5.1, §7.1.7)."""
         self.is_stopped = True
         self.input = b""
+        self.payload = None
 
     def next_event(self) -> Data | Frame | None:
         """Give the next message (str or bytes) or control frame; None when bytes are missing."""
@@ -117,8 +133,18 @@ class Receiver:
                 self.input = b""  # what a silent peer said is not kept
         return event
 
+    def payload_received(self, count: int) -> Data | None:
+        """Note that `count` bytes came into the room of the payload; gives a whole message."""
+        assert self.payload is not None
+        assert self._header is not None
+        self._left -= count
+        self.payload.received(count)
+        return None if self._left else self._finish_payload(self.payload, self._header)
+
     def take_fragment(self) -> Data | None:
         """Take out what has arrived of the message under way, if there is any."""
+        if self.payload is not None:
+            self._split_payload(self.payload)
         return None if self._assembler.is_idle else self._assembler.take() or None
 
     def _begin_frame(self) -> bool:
@@ -130,7 +156,16 @@ class Receiver:
         self._header = header
         self._left = header.length
         self._position += header.size
+        if self._may_receive_in_place(header):
+            self.payload = Payload(header.length, header.key)
         return True
+
+    def _may_receive_in_place(self, header: Header) -> bool:
+        """Tell whether a payload is large, and of bytes that nobody has to check or change."""
+        left = header.length - (len(self.input) - self._position)
+        if left < LARGE or header.length > LARGEST or self._extensions:
+            return False
+        return not self._assembler.makes_text(header.first & OPCODE_BITS)
 
     def _check_header(self, header: Header) -> None:
         """Check all that a data frame's header tells, in the order of its fields."""
@@ -160,14 +195,16 @@ class Receiver:
     def _on_part(self, header: Header) -> Data | Frame | None:
         """Handle what has come of the payload of an unfinished data frame."""
         start = self._position
-        payload = self.input[start : start + self._left]
-        self._position += len(payload)
+        part = self.input[start : start + self._left]
+        self._position += len(part)
+        if self.payload is not None:
+            self._left -= len(part)
+            self.payload.add(part)
+            return None if self._left else self._finish_payload(self.payload, header)
         begun = self._left == header.length
-        self._left -= len(payload)
-        if header.key:
-            payload = mask(
-                payload, rotate_key(header.key, header.length - self._left - len(payload))
-            )
+        done = header.length - self._left
+        self._left -= len(part)
+        payload = mask(part, rotate_key(header.key, done)) if header.key else bytes(part)
         if self._left == 0:
             self._header = None
         if self._streams:
@@ -177,6 +214,19 @@ class Receiver:
             return None
         whole, self._gathered = bytes(self._gathered), bytearray()
         return self._on_data(Frame.from_first_byte(header.first, whole))
+
+    def _finish_payload(self, payload: Payload, header: Header) -> Data | None:
+        self.payload = self._header = None
+        opcode, fin = header.first & OPCODE_BITS, header.first & FIN != 0
+        return self._assembler.add(opcode, payload.finish(), fin)
+
+    def _split_payload(self, payload: Payload) -> None:
+        """Go on part by part with a frame whose message is taken in pieces."""
+        assert self._header is not None
+        self.payload = None
+        if begun := payload.take():
+            part = _part(self._header.first, begun, begun=True, more=True)
+            self._assembler.add(part.opcode, part.payload, part.fin)
 
     def _on_frame(self, first: int, payload: bytes) -> Data | Frame | None:
         if first & CONTROL_BIT and not self._extensions:

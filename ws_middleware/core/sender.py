@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ws_middleware.core.codec import WHOLE_BINARY, WHOLE_TEXT, encode_frame
+from ws_middleware.core.codec import WHOLE_BINARY, WHOLE_TEXT, encode_frame, encode_header
 from ws_middleware.core.extensions import ActiveExtension, Role
 from ws_middleware.core.frames import FIN, MAX_CONTROL_PAYLOAD, OPCODE_BITS, Frame, Opcode
 from ws_middleware.core.messages import Message, Sendable, as_message
@@ -19,12 +19,16 @@ __all__ = ["Sender"]
 #: frame for only the most recently processed Ping frame" (RFC 6455 §5.5.3).
 MAX_UNSENT_PONGS = 32
 
+#: From this size on payloads are not copied behind their header.
+LARGE = 16_384
+
 
 class Sender:
     """Encode what one end sends; `random` gives masking keys, unpredictable ones (§5.3)."""
 
     __slots__ = (
         "_extensions",
+        "_has_large",
         "_last_pong",
         "_opcode",
         "_pongs",
@@ -39,6 +43,7 @@ class Sender:
         self._random = random if role == "client" else None
         self._extensions = extensions
         self.output: list[bytes] = []
+        self._has_large = False
         self._opcode: int | None = None  # of the fragmented message under way
         self._pongs = 0
         self._last_pong = 0
@@ -48,15 +53,14 @@ class Sender:
         """Tell whether a fragmented message is under way."""
         return self._opcode is not None
 
-    def data_to_send(self) -> bytes:
+    def pieces_to_send(self) -> list[bytes]:
         """Give what is to be written now; it is forgotten here."""
         output = self.output
-        if not output:
-            return b""
-        data = output[0] if len(output) == 1 else b"".join(output)
+        pieces = output[:] if self._has_large or len(output) < 2 else [b"".join(output)]
         output.clear()
+        self._has_large = False
         self._pongs = 0
-        return data
+        return pieces
 
     def message(self, message: Sendable) -> None:
         """Send a whole message."""
@@ -64,8 +68,7 @@ class Sender:
             self._message(as_message(message))
         else:  # the most frequent case
             first = WHOLE_TEXT if isinstance(message, str) else WHOLE_BINARY
-            key = b"" if self._random is None else self._random(4)
-            self.output.append(encode_frame(first, message, key))
+            self._write(first, message)
 
     def _message(self, message: Message) -> None:
         if self._opcode is not None:
@@ -132,7 +135,11 @@ class Sender:
         if self._random is not None:
             # "a fresh masking key … for each frame" (§5.3)
             key = key or self._random(4)
-        self.output.append(encode_frame(first, payload, key))
+        if len(payload) >= LARGE and not key and isinstance(payload, bytes):
+            self.output += (encode_header(first, len(payload)), payload)
+            self._has_large = True
+        else:
+            self.output.append(encode_frame(first, payload, key))
 
 
 def _frame(message: Message) -> Frame:

@@ -1,0 +1,59 @@
+"""A large payload while it arrives, in the memory that it will stay in.
+
+Whoever reads from the peer writes straight into `room` and says how much came; it is unmasked
+there, and handed over without a copy. No more of the memory is touched than has come.
+"""
+
+from __future__ import annotations
+
+import io
+
+from ws_middleware.core.codec import mask_in_place, rotate_key
+
+__all__ = ["Payload"]
+
+
+class Payload:
+    """Receive `length` bytes, masked with `key` unless that is empty.
+
+    >>> payload = Payload(5, b"")
+    >>> payload.room[:3] = b"hel"
+    >>> payload.received(3)
+    >>> payload.room[:] = b"lo"
+    >>> payload.received(2)
+    >>> payload.finish()
+    b'hello'
+    """
+
+    __slots__ = ("_key", "_memory", "_size", "_view", "room")
+
+    def __init__(self, length: int, key: bytes) -> None:
+        # What `getvalue` gives is the memory itself, as nobody else has a part in it.
+        self._memory = io.BytesIO(bytes(length))
+        self._view = self._memory.getbuffer()
+        self._key = key
+        self._size = 0
+        #: Where the next bytes go.
+        self.room: memoryview = self._view
+
+    def received(self, count: int) -> None:
+        """Take the first `count` bytes of the room for received."""
+        if self._key:
+            mask_in_place(self.room[:count], rotate_key(self._key, self._size))
+        self._size += count
+        self.room = self.room[count:]
+
+    def add(self, data: bytes | memoryview) -> None:
+        """Receive bytes that lie somewhere else."""
+        self.room[: len(data)] = data
+        self.received(len(data))
+
+    def take(self) -> bytes:
+        """Give what has come, where the rest will not come here."""
+        return bytes(self._view[: self._size])
+
+    def finish(self) -> bytes:
+        """Give the whole."""
+        self.room.release()
+        self._view.release()
+        return self._memory.getvalue()
