@@ -6,7 +6,7 @@ there, and handed over without a copy. No more of the memory is touched than has
 
 from __future__ import annotations
 
-import io
+from io import BytesIO
 
 from ws_middleware.core.codec import mask_in_place, rotate_key
 
@@ -17,19 +17,19 @@ class Payload:
     """Receive `length` bytes, masked with `key` unless that is empty.
 
     >>> payload = Payload(5, b"")
-    >>> payload.room[:3] = b"hel"
-    >>> payload.received(3)
-    >>> payload.room[:] = b"lo"
-    >>> payload.received(2)
+    >>> payload.room[:4] = b"good"
+    >>> payload.received(4)
+    >>> payload.room[:] = b"!"
+    >>> payload.received(1)
     >>> payload.finish()
-    b'hello'
+    b'good!'
     """
 
     __slots__ = ("_key", "_memory", "_size", "_view", "room")
 
     def __init__(self, length: int, key: bytes) -> None:
         # What `getvalue` gives is the memory itself, as nobody else has a part in it.
-        self._memory = io.BytesIO(bytes(length))
+        self._memory = BytesIO(bytes(length))
         self._view = self._memory.getbuffer()
         self._key = key
         self._size = 0
