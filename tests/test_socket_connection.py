@@ -569,3 +569,37 @@ def test_bytes_that_move_one_by_one_are_all_there(sockets: Sockets, start: Start
         assert wire.read_message() == b"x" * 3000
         sending.result(PATIENCE)
         connection.abort()
+
+
+def test_a_pong_alone_ends_the_wait_for_it(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    connection, wire = make_connection(ours, ping_interval=None), Wire(theirs)
+    pinged = start(connection.ping, b"here")
+    assert wire.read_frame().payload == b"here"
+    wire.send_frame(PONG, b"here")
+    assert outcome(pinged) >= 0
+    connection.abort()
+
+
+class _Interrupted(Stream):
+    """Be a stream whose reader is interrupted the first time, as by Ctrl+C."""
+
+    def wait(self) -> bytes:
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        return super().wait()
+
+    interrupted = False
+
+
+def test_a_reader_who_was_interrupted_may_go_on(sockets: Sockets) -> None:
+    ours, theirs = sockets
+    terms = Options()
+    driver = SocketDriver(Endpoint("server", terms), _Interrupted(ours), terms)
+    connection = SocketConnection(driver, Request(RequestHead("GET", "/", "1.1", [])))
+    with pytest.raises(KeyboardInterrupt):
+        connection.recv()
+    theirs.sendall(frame(TEXT, "later"))
+    assert connection.recv() == "later"
+    connection.abort()

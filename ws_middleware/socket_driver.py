@@ -103,6 +103,10 @@ class SocketDriver:
 
         `TimeoutError` after `timeout` seconds, `ConnectionClosed` when nothing can come any more.
         """
+        if timeout is None and self._stream.can_wait:
+            taken = self._wait_in_kernel(take)
+            if taken is not None:
+                return taken
         return self._wait(self._reading, take, timeout)
 
     def run(self, action: Callable[[], None], allowed: Callable[[], bool] | None = None) -> bool:
@@ -116,13 +120,8 @@ class SocketDriver:
         def is_sent() -> bool | None:
             nonlocal goal
             if goal is None and (allowed is None or allowed()):
-                action()
-                self._gather()
-                goal = self._queued
-                self._settle(time.monotonic())
-            if goal is None:
-                return None
-            return True if self._sent >= goal or self.is_over else None
+                goal = self._act(action)
+            return True if goal is not None and (self._sent >= goal or self.is_over) else None
 
         with self.lock:
             done = is_sent()
@@ -142,6 +141,41 @@ class SocketDriver:
             self._settle(time.monotonic())
 
     # --- waiting ---
+
+    def _wait_in_kernel(self, take: Callable[[], _Result | None]) -> _Result | None:
+        """Wait as most do, for the peer's bytes alone; None where that is not enough."""
+        turn = self._reading
+        with self.lock:
+            taken = self._look(take)
+            if taken is not None or not self._may_block or not turn.take():
+                return taken
+        leads = True
+        try:
+            while True:
+                data = self._wait_for_data()
+                with self.lock:
+                    if data is not None:
+                        self._receive(data, time.monotonic())
+                    taken = self._look(take)
+                    if taken is not None or data is None or not self._may_block:
+                        leads = False
+                        self._give(turn)
+                        return taken
+        finally:
+            if leads:
+                with self.lock:
+                    self._give(turn)
+
+    @property
+    def _may_block(self) -> bool:
+        """Tell whether nothing is worth waiting for but the peer's bytes."""
+        return not (self._unsent or self._ended or self.endpoint.is_full or self.is_over)
+
+    def _look(self, take: Callable[[], _Result | None]) -> _Result | None:
+        self._settle_if_needed()  # what came may be a pong, which `take` may be after
+        taken = take()
+        self._settle_if_needed()  # a close frame may have waited for that
+        return taken
 
     def _wait(
         self, turn: _Turn, take: Callable[[], _Result | None], timeout: float | None
@@ -221,6 +255,19 @@ class SocketDriver:
         return None if deadline is None else max(0.0, deadline - now)
 
     # --- moving, under the lock ---
+
+    def _act(self, action: Callable[[], None]) -> int:
+        """Do something to the endpoint; tells how much will have been sent once that is."""
+        action()
+        self._gather()
+        goal = self._queued
+        self._settle_if_needed()
+        return goal
+
+    def _settle_if_needed(self) -> None:
+        endpoint = self.endpoint
+        if endpoint.output or endpoint.changed or self._reading.others or self._writing.others:
+            self._settle(time.monotonic())
 
     def _read(self, now: float) -> None:
         endpoint, stream = self.endpoint, self._stream

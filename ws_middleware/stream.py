@@ -12,8 +12,9 @@ import ssl
 
 __all__ = ["BLOCK", "Stream"]
 
-#: How many bytes are read at once.
-BLOCK = 65_536
+#: How many bytes are read at once: a message of 64 KiB whole, and just less than the 128 KiB
+#: from which on `malloc` asks the system for each block.
+BLOCK = 126_976
 
 
 class Stream:
