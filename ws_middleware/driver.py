@@ -52,6 +52,7 @@ class StreamDriver(asyncio.BufferedProtocol):
         "_reading_paused",
         "_resting",
         "_rings_at",
+        "_room",
         "_soon",
         "_transport",
         "_unwritten",
@@ -74,6 +75,7 @@ class StreamDriver(asyncio.BufferedProtocol):
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._block = _block_of(self._loop)
+        self._room: memoryview | None = None  # that was given to read into
         self._resting = False  # until the next turn
         self._reading_paused = False
         self._waiter: asyncio.Future[None] | None = None  # of the one receiver
@@ -93,7 +95,8 @@ class StreamDriver(asyncio.BufferedProtocol):
         self._transport.set_protocol(self)
         self._transport.resume_reading()
         if leftover:
-            self._receive(leftover)
+            self.endpoint.receive_data(leftover, self._loop.time())
+            self._after_input()
         else:
             self.settle()
 
@@ -106,28 +109,27 @@ class StreamDriver(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give the memory to read into: of a large payload its own."""
-        room = self.endpoint.room
+        self._room = room = self.endpoint.room
         return self._block if room is None else room
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
-        if self.endpoint.room is not None:
+        if self._room is None:
+            self.endpoint.receive_data(self._block[:nbytes], self._loop.time())
+            if nbytes == BLOCK and self.endpoint.room is None:
+                self._rest()
+        else:
             self.endpoint.room_filled(nbytes, self._loop.time())
-            self._after_input()
-            return
-        self._receive(self._block[:nbytes])
-        if nbytes == BLOCK and self.endpoint.room is None:
-            self._resting = True
-            self._balance_reading()
-            self._loop.call_soon(self._go_on)
+        self._after_input()
+
+    def _rest(self) -> None:
+        self._resting = True
+        self._balance_reading()
+        self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._resting = False
         self._balance_reading()
-
-    def _receive(self, data: bytes | memoryview) -> None:
-        self.endpoint.receive_data(data, self._loop.time())
-        self._after_input()
 
     def eof_received(self) -> bool:
         """Note the end of the peer's stream; ours stays open, except over TLS."""
@@ -172,18 +174,15 @@ class StreamDriver(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         if endpoint.output and not self.write_paused:
-            self._write(endpoint.pieces_to_send())
+            pieces = endpoint.pieces_to_send()
+            if len(pieces) == 1:
+                self._transport.write(pieces[0])
+            else:
+                self._transport.writelines(pieces)
         if self._reading_paused:
             self._balance_reading()
         if endpoint.changed:
             self._attend()
-
-    def _write(self, pieces: list[bytes]) -> None:
-        assert self._transport is not None
-        if len(pieces) == 1:
-            self._transport.write(pieces[0])
-        else:
-            self._transport.writelines(pieces)
 
     def settle_soon(self) -> None:
         """Settle at the end of this turn, together with what else is sent until then."""
@@ -234,7 +233,9 @@ class StreamDriver(asyncio.BufferedProtocol):
     def _after_input(self) -> None:
         endpoint = self.endpoint
         if endpoint.queue or self._wants_pieces:
-            self._wake_receiver()
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
             if endpoint.is_full:
                 self._balance_reading()
         if endpoint.output or endpoint.changed or self._reading_paused:

@@ -87,6 +87,7 @@ class Endpoint:
         "_eof",
         "_expires_at",
         "_keepalive",
+        "_max_queue",
         "_observe_control",
         "_options",
         "_pings",
@@ -125,6 +126,7 @@ class Endpoint:
     ) -> None:
         self._role = role
         self._options = options
+        self._max_queue = options.max_queue
         self._receiver = Receiver(role, options, extensions)
         self._sender = Sender(role, extensions, random)
         #: What `data_to_send` will give, in pieces; empty while there is nothing to write.
@@ -213,7 +215,7 @@ class Endpoint:
     @property
     def is_full(self) -> bool:
         """Tell whether so many messages wait that the driver should stop reading."""
-        return self._we_began is None and len(self.queue) >= self._options.max_queue
+        return self._we_began is None and len(self.queue) >= self._max_queue
 
     # --- receiving ---
 
@@ -243,8 +245,8 @@ class Endpoint:
         receiver = self._receiver
         try:
             receiver.feed(data)
-            if not self.queue:
-                self._deliver(receiver.take_messages(self._options.max_queue))
+            if not self.queue and (messages := receiver.take_messages(self._max_queue)):
+                self._deliver(messages)
         except MemoryError:
             self._run_out_of_memory()
         if receiver.input:
@@ -302,7 +304,7 @@ class Endpoint:
     def _process(self) -> None:
         """Handle what was fed, until it is used up or the queue is full."""
         try:
-            while (room := self._options.max_queue - len(self.queue)) > 0:
+            while (room := self._max_queue - len(self.queue)) > 0:
                 if messages := self._receiver.take_messages(room):
                     self._deliver(messages)
                     continue
@@ -364,7 +366,8 @@ class Endpoint:
     def pieces_to_send(self) -> list[bytes]:
         """Give the same in pieces, so that large payloads are not copied."""
         pieces = self._sender.pieces_to_send()
-        self.bytes_sent += sum(map(len, pieces))
+        for piece in pieces:
+            self.bytes_sent += len(piece)
         return pieces
 
     def send_message(self, message: Sendable) -> None:
