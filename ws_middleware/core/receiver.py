@@ -91,9 +91,8 @@ class Receiver:
 
     def keep(self) -> None:
         """Copy what was not used yet of the bytes that were fed."""
-        if self.input:
-            self.input = bytes(self.input[self._position :])
-            self._position = 0
+        self.input = bytes(self.input[self._position :])
+        self._position = 0
 
     def take_messages(self, count: int) -> list[Data]:
         """Take up to `count` messages of one frame each, the most frequent input, at once.
