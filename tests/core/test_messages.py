@@ -305,3 +305,14 @@ def test_text_is_still_checked_behind_what_was_taken() -> None:
     target.take()
     with pytest.raises(ProtocolError):
         target.add(CONTINUATION, b"\xff", False)
+
+
+def test_a_message_makes_text_by_its_first_opcode() -> None:
+    assembler = Assembler(None, None)
+    assert assembler.makes_text(Opcode.TEXT)
+    assert not assembler.makes_text(Opcode.BINARY)
+    assembler.add(Opcode.TEXT, b"te", fin=False)
+    assert assembler.makes_text(Opcode.CONTINUATION)
+    assembler.add(Opcode.CONTINUATION, b"xt", fin=True)
+    assembler.add(Opcode.BINARY, b"\xff", fin=False)
+    assert not assembler.makes_text(Opcode.CONTINUATION)
