@@ -289,7 +289,7 @@ def test_impossible_windows_cannot_be_configured(bits: int) -> None:
     [
         ({"level": -1}, "level is a number from 0 to 9 with zlib"),
         ({"level": 10}, "level is a number from 0 to 9 with zlib"),
-        ({"library": "isal"}, "level is a number from 0 to 3 with isal"),
+        ({"library": "isal", "level": 4}, "level is a number from 0 to 3 with isal"),
         ({"library": "zip"}, "'zip' is neither"),
         ({"memory_level": 0}, "memory_level is a number from 1 to 9"),
         ({"memory_level": 10}, "memory_level is a number from 1 to 9"),

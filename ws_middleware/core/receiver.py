@@ -53,6 +53,7 @@ class Receiver:
         "_masked",
         "_options",
         "_position",
+        "_rewriters",
         "_streams",
         "input",
         "is_stopped",
@@ -64,6 +65,12 @@ class Receiver:
     ) -> None:
         self._options = options
         self._extensions = extensions
+        # Those that want to see whole messages, too.
+        self._rewriters = [
+            extension
+            for extension in reversed(extensions)
+            if type(extension).decode_message is not ActiveExtension.decode_message
+        ]
         self._streams = all(extension.streams for extension in extensions)
         self._legal = _legal_table(extensions)
         # "a client MUST mask all frames … a server MUST NOT mask any" (RFC 6455 §5.1)
@@ -260,10 +267,15 @@ class Receiver:
         if frame.is_control:
             return frame
         data = self._assembler.add(frame.opcode, frame.payload, frame.fin)
-        if data is None or not self._extensions:
+        if data is None:
+            return None
+        return self._decode_message(data)
+
+    def _decode_message(self, data: Data) -> Data:
+        if not self._rewriters:
             return data
         message = TextMessage(data) if isinstance(data, str) else BinaryMessage(data)
-        for extension in reversed(self._extensions):
+        for extension in self._rewriters:
             message = extension.decode_message(message)
         return message.data
 

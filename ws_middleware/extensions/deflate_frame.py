@@ -42,7 +42,7 @@ class DeflateFrame(Extension):
 
     max_window_bits: int = 12
     no_context_takeover: bool = False
-    level: int = 6
+    level: int = 3
     memory_level: int = 5
 
     def __post_init__(self) -> None:

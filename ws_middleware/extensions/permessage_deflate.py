@@ -55,7 +55,7 @@ class PermessageDeflate(Extension):
     client_no_context_takeover: bool = False
     server_max_window_bits: int = 12
     client_max_window_bits: int = 12
-    level: int = 6
+    level: int = 3
     memory_level: int = 5
     threshold: int = 128
     library: str = "zlib"
@@ -176,7 +176,15 @@ class _Active(ActiveExtension):
             return frame
         self._deflating = not frame.fin
         payload = self._deflater.deflate(frame.payload, frame.fin)
-        return frame._replace(payload=payload, rsv1=first)
+        return Frame(
+            frame.opcode,
+            payload,
+            frame.fin,
+            first,
+            frame.rsv2,
+            frame.rsv3,
+            compress=frame.compress,
+        )
 
     def decode(self, frame: Frame, budget: int | None) -> Frame:
         if frame.opcode != Opcode.CONTINUATION:
@@ -184,4 +192,4 @@ class _Active(ActiveExtension):
         if not self._inflating:
             return frame
         payload = self._inflater.inflate(frame.payload, frame.fin, budget)
-        return frame._replace(payload=payload, rsv1=False)
+        return Frame(frame.opcode, payload, frame.fin, False, frame.rsv2, frame.rsv3, frame.partial)
