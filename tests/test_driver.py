@@ -605,6 +605,24 @@ def test_messages_over_a_socket(loop: Callable[[], asyncio.AbstractEventLoop]) -
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("early", [8, 9, 1000])
+def test_large_payload_behind_its_header_over_a_socket(
+    loop: Callable[[], asyncio.AbstractEventLoop], early: int
+) -> None:
+    async def scene(connection: AsyncConnection, peer: socket.socket) -> None:
+        payload = bytes(range(256)) * 150
+        data = frame(BINARY, payload)
+        peer.send(frame(TEXT, "begin") + data[:early])
+        assert await connection.recv() == "begin"
+        assert connection.endpoint.room is not None
+        peer.sendall(data[early:])
+        assert await connection.recv() == payload
+        peer.close()
+
+    over_sockets(loop, scene)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_backpressure_over_a_socket(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def scene(connection: AsyncConnection, peer: socket.socket) -> None:
         async def send_a_lot() -> None:

@@ -114,7 +114,8 @@ class StreamDriver(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
-        if self._room is None:
+        room, self._room = self._room, None
+        if room is None:
             self.endpoint.receive_data(self._block[:nbytes], self._loop.time())
             if nbytes == BLOCK and self.endpoint.room is None:
                 self._rest()
@@ -233,9 +234,7 @@ class StreamDriver(asyncio.BufferedProtocol):
     def _after_input(self) -> None:
         endpoint = self.endpoint
         if endpoint.queue or self._wants_pieces:
-            waiter, self._waiter = self._waiter, None
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+            self._wake_receiver()
             if endpoint.is_full:
                 self._balance_reading()
         if endpoint.output or endpoint.changed or self._reading_paused:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 
 from ws_middleware.core.codec import mask
@@ -46,10 +48,19 @@ def test_room_is_what_is_still_missing() -> None:
     assert len(payload.room) == 6
 
 
-def test_the_whole_is_handed_over_and_cannot_be_written_to() -> None:
+def test_the_whole_is_handed_over_while_its_room_is_still_held() -> None:
     payload = Payload(3, b"")
-    room = payload.room
-    payload.add(b"abc")
-    assert isinstance(payload.finish(), bytes)
-    with pytest.raises(ValueError, match="released"):
-        room[0] = 0
+    held = ctypes.c_char.from_buffer(payload.room)  # as an event loop does until we return
+    payload.room[:] = b"abc"
+    payload.received(3)
+    copy = payload.finish()
+    held.value = b"x"
+    assert copy == b"abc"
+
+
+def test_the_whole_is_handed_over_without_a_copy() -> None:
+    payload = Payload(3, b"")
+    payload.room[:] = b"abc"
+    payload.received(3)
+    assert payload.finish() == b"abc"
+    assert payload.finish() is payload.finish()

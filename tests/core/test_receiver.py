@@ -599,7 +599,8 @@ def begin(receiver: Receiver, data: bytes) -> Payload:
 
 def fill(receiver: Receiver, payload: Payload, data: bytes) -> Data | None:
     payload.room[: len(data)] = data
-    return receiver.payload_received(len(data))
+    message = receiver.payload_received(len(data))
+    return message.finish() if isinstance(message, Payload) else message
 
 
 @pytest.mark.parametrize("role", ["server", "client"])

@@ -43,6 +43,7 @@ from ws_middleware.core.frames import (
 )
 from ws_middleware.core.keepalive import Keepalive
 from ws_middleware.core.messages import Data, Fragment, Ping, Pong, Sendable
+from ws_middleware.core.payload import Payload
 from ws_middleware.core.receiver import Receiver
 from ws_middleware.core.sender import Sender
 from ws_middleware.errors import ConnectionClosed, ProtocolError
@@ -133,7 +134,7 @@ class Endpoint:
         self.output: list[bytes] = self._sender.output
         self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, now)
         #: What `next_message` has at hand, which takes from it. Short, and a deque takes 700 bytes.
-        self.queue: list[Data | Ping | Pong] = []
+        self.queue: list[Data | Payload | Ping | Pong] = []
         self._observe_control = observe_control
         self._streaming = self._skipping = False  # the message under way is being taken in pieces
         self._answering = False  # the application has a message and has not asked on
@@ -261,7 +262,8 @@ class Endpoint:
         """
         while self.queue:
             self._answering = True
-            item = self.queue.pop(0)
+            taken = self.queue.pop(0)
+            item = taken.finish() if isinstance(taken, Payload) else taken
             if self._receiver.input:
                 self._process()  # what there was no room for
             if self._streaming and isinstance(item, (str, bytes)):
@@ -324,7 +326,7 @@ class Endpoint:
         self._receiver.stop()
         self.abort("there was no memory for what the peer sent")
 
-    def _deliver(self, messages: Sequence[Data]) -> None:
+    def _deliver(self, messages: Sequence[Data | Payload]) -> None:
         if not self._we_began:  # also what came before the end of the peer's stream
             self.messages_received += len(messages)
             self.queue += messages

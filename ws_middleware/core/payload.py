@@ -6,6 +6,7 @@ there, and handed over without a copy. No more of the memory is touched than has
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 
 from ws_middleware.core.codec import mask_in_place, rotate_key
@@ -28,7 +29,7 @@ class Payload:
     __slots__ = ("_key", "_memory", "_size", "_view", "room")
 
     def __init__(self, length: int, key: bytes) -> None:
-        # What `getvalue` gives is the memory itself, as nobody else has a part in it.
+        # What `getvalue` gives is the memory itself, unless somebody else has a part in it.
         self._memory = BytesIO(bytes(length))
         self._view = self._memory.getbuffer()
         self._key = key
@@ -53,7 +54,8 @@ class Payload:
         return bytes(self._view[: self._size])
 
     def finish(self) -> bytes:
-        """Give the whole."""
-        self.room.release()
-        self._view.release()
+        """Give the whole; a copy of it while whoever read it still holds the room."""
+        with suppress(BufferError):
+            self.room.release()
+            self._view.release()
         return self._memory.getvalue()

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from ws_middleware.core.codec import (
     MASKED,
+    WHOLE_BINARY,
     Header,
     decode_frames,
     decode_header,
@@ -139,13 +140,22 @@ class Receiver:
                 self.input = b""  # what a silent peer said is not kept
         return event
 
-    def payload_received(self, count: int) -> Data | None:
-        """Note that `count` bytes came into the room of the payload; gives a whole message."""
-        assert self.payload is not None
-        assert self._header is not None
+    def payload_received(self, count: int) -> Payload | Data | None:
+        """Note that `count` bytes came into the room of the payload; gives a whole message.
+
+        It may come as the payload itself, to be finished when nobody holds its room any more.
+        """
+        payload, header = self.payload, self._header
+        assert payload is not None
+        assert header is not None
         self._left -= count
-        self.payload.received(count)
-        return None if self._left else self._finish_payload(self.payload, self._header)
+        payload.received(count)
+        if self._left:
+            return None
+        if header.first == WHOLE_BINARY:
+            self.payload = self._header = None
+            return payload
+        return self._finish_payload(payload, header)
 
     def take_fragment(self) -> Data | None:
         """Take out what has arrived of the message under way, if there is any."""
