@@ -20,6 +20,7 @@ LAYERS = {
     """,
     "protocol": """
         core.pure core.codec core.messages core.extensions core.handshake
+        core.extended_connect
         extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
         options core.sender core.payload core.receiver core.endpoint core.frame_tap
         auth.schemes auth.answers auth.proof auth.identity auth.first_message
@@ -41,8 +42,8 @@ LAYERS = {
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         raw accepting
         asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.direct asgi.guard asgi.install asgi.event_endpoint asgi.events
-        asgi.foreign_loop asgi.scopes asgi.middleware
+        asgi.direct asgi.guard asgi.install asgi.pump asgi.tunnel
+        asgi.event_endpoint asgi.events asgi.foreign_loop asgi.scopes asgi.middleware
         server
         client.credentials client.proxies client.watching client.plan client.socks
         client.opening client.blocking client.asynchronous client.backoff client.reconnecting client
@@ -68,7 +69,7 @@ THIRD_PARTIES = {
     "werkzeug": ["auth.stores", "request", "routing"],
     "passlib": ["auth.files"],
     "h11": ["asgi.guard", "request_reader", "response_reader"],
-    "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "server"],
+    "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "asgi.tunnel", "server"],
     "a2wsgi": ["asgi.adapting"],
     "trio": ["asgi.foreign_loop"],
     "python_socks": ["client.socks"],

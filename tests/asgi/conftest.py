@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import cast
 
 import pytest
 
 from tests.asgi.kinds import KINDS, Kind, Served, serve
+from tests.asgi.stream_socket import StreamSocket
 from tests.peer import Peer
 from tests.running import Log
 
@@ -30,6 +33,8 @@ def connect(served: Served) -> Peer:
     if served.certificate is not None:
         context = served.certificate.client_context()
         peer.socket = context.wrap_socket(peer.socket, server_hostname="127.0.0.1")
+    if served.kind.http2:
+        peer.socket = cast(socket.socket, StreamSocket(peer.socket, "http"))
     return peer
 
 

@@ -44,6 +44,8 @@ class Kind:
     #: Whether it is the oldest uvicorn that is supported.
     oldest: bool = False
     tls: bool = False
+    #: Whether its peers speak HTTP/2.
+    http2: bool = False
     #: What becomes of frames in the segment of the request: kept, lost or refused.
     early: str = "kept"
     #: Whether a refusal may have any status, fields and content; only 403 otherwise.
@@ -102,6 +104,12 @@ KINDS = [
         switched_off=True,
     ),
     Kind("uvicorn-tls", "uvicorn, TLS", tls=True),
+    Kind(
+        "uvicorn-http2",
+        "uvicorn, zttp, HTTP/2",
+        options=("--http", "zttp", "--http2"),
+        http2=True,
+    ),
     Kind("uvicorn-workers", "uvicorn, two workers", options=("--workers", "2")),
     Kind(
         "uvicorn-worker",

@@ -1,10 +1,11 @@
-"""WebSockets over HTTP/2 (RFC 8441) in a real browser, through hypercorn's events."""
+"""WebSockets over HTTP/2 (RFC 8441) in a real browser: hypercorn's events, streams of uvicorn's."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,13 @@ ECHO = """new Promise(resolve => {
     };
     socket.onclose = event => resolve([...got, event.code, event.wasClean]);
 })"""
+#: The same with text alone.
+ECHO_TEXT = """new Promise(resolve => {
+    const socket = new WebSocket(HERE), got = [];
+    socket.onopen = () => socket.send("hello");
+    socket.onmessage = event => { got.push(event.data); socket.close(4001, "bye"); };
+    socket.onclose = event => resolve([...got, event.code, event.wasClean]);
+})"""
 #: Gives what is told, or the code of the close.
 LISTEN = """new Promise(resolve => {
     const socket = new WebSocket(HERE, PROTOCOLS);
@@ -32,12 +40,26 @@ LISTEN = """new Promise(resolve => {
 })"""
 
 
+def _command(server: str, port: int, folder: Path) -> list[str]:
+    files = make_certificate(folder).arguments
+    theirs = [part.replace("--", "--ssl-") for part in files]
+    options = {
+        "hypercorn": ["--bind", f"127.0.0.1:{port}", *files],
+        "uvicorn": ["--port", str(port), "--http", "zttp", "--http2", *theirs],
+    }
+    return [sys.executable, "-m", server, "tests.asgi.apps:app", *options[server]]
+
+
+@pytest.fixture(scope="module", params=["hypercorn", "uvicorn"])
+def name(request: pytest.FixtureRequest) -> str:
+    """Name the server."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def running(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder, port = tmp_path_factory.mktemp("http2"), free_port()
-    options = ["--bind", f"127.0.0.1:{port}", *make_certificate(folder).arguments]
-    command = [sys.executable, "-m", "hypercorn", "tests.asgi.apps:app", *options]
-    with run_command(command, folder / "log") as server:
+    with run_command(_command(name, port, folder), folder / "log") as server:
         server.port = port
         eventually(lambda: is_listening(port))
         yield server
@@ -62,9 +84,11 @@ def test_handlers_of_each_shape(page: Page, running: RunningServer, path: str) -
     assert run(page, running, ECHO, path) == ["hello", 9000, 4001, True]
 
 
-def test_request_came_over_http2(page: Page, running: RunningServer) -> None:
+def test_request_came_over_http2(page: Page, running: RunningServer, name: str) -> None:
     told = json.loads(run(page, running, LISTEN, "/told/a%20b?x=1"))
-    assert (told["version"], told["name"], told["query"], told["secure"]) == ("2", "a b", "1", True)
+    assert (told["name"], told["query"], told["secure"]) == ("a b", "1", True)
+    # Of a stream we see the request of HTTP/1.1 that means the same.
+    assert told["version"] == {"hypercorn": "2", "uvicorn": "1.1"}[name]
     assert told["host"] == f"127.0.0.1:{running.port}"
 
 
@@ -72,5 +96,10 @@ def test_origin_of_the_page_is_checked(page: Page, running: RunningServer) -> No
     assert run(page, running, LISTEN, "/guarded") == 1006
 
 
-def test_handler_pings_in_vain(page: Page, running: RunningServer) -> None:
-    assert str(run(page, running, LISTEN, "/pinging")).startswith("unsupported")
+def test_pings_where_frames_are_ours(page: Page, running: RunningServer, name: str) -> None:
+    told = str(run(page, running, LISTEN, "/pinging"))
+    assert told.startswith({"hypercorn": "unsupported", "uvicorn": "latency"}[name])
+
+
+def test_endpoint_of_the_app_itself(page: Page, running: RunningServer) -> None:
+    assert run(page, running, ECHO_TEXT, "/own/echo") == ["hello", 4001, True]

@@ -18,9 +18,11 @@ from ws_middleware.asgi.events import EventTransport
 from ws_middleware.asgi.foreign_loop import is_asyncio, run_beside_trio
 from ws_middleware.asgi.install import install
 from ws_middleware.asgi.scopes import accept, refuse, request_of, respond
+from ws_middleware.asgi.tunnel import serve_stream
 from ws_middleware.asgi.types import ASGIApp, Receive, Scope, Send
 from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
 from ws_middleware.asking import ask_on_loop
+from ws_middleware.core.extended_connect import is_extended_connect
 from ws_middleware.core.handshake import RequestHead, check_request, is_attempt
 from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import observes_control, run_handler
@@ -152,6 +154,9 @@ class ASGIMiddleware:
     async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(scope)
         error: HandshakeError | None = None
+        if is_extended_connect(request.head):
+            await serve_stream(self, request, scope, receive, send)
+            return
         if self.router.match(request.path) is not None and is_attempt(request.head):
             error = _breach(request.head)
         elif self.app is not None:

@@ -46,7 +46,7 @@ from ws_middleware.request import Request
 from ws_middleware.request_reader import parse_head
 from ws_middleware.upgrade import Upgrade
 
-__all__ = ["EXTENSION", "WebSocketProtocol"]
+__all__ = ["EXTENSION", "WebSocketProtocol", "options_of"]
 
 #: The entry of `scope["extensions"]` under which our middleware finds the handshake.
 EXTENSION = "ws_middleware"
@@ -103,7 +103,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._server_state = server_state
         self._app_state = app_state or {}
         self._loop = _loop or asyncio.get_running_loop()
-        self._options = _options_of(config)
+        self._options = options_of(config)
         self._refusals = refusals  # of earlier handshakes on this TCP connection
         self._begun = False
         self._stopping = False
@@ -367,20 +367,25 @@ class WebSocketProtocol(asyncio.Protocol):
     ) -> tuple[StreamDriver, AsyncConnection]:
         if self.is_decided:
             raise HandshakeError(500, "the handshake is over: the peer is gone")
-        response = encode_response(101, [*self._default_fields(), *fields])
+        respond = self._response_of(fields)
         driver, connection = self._prepared or self._prepare(upgrade, options, observe_control)
         connection.subprotocol = upgrade.subprotocol
         self._connection = connection
         self._upgrade = upgrade
         self._opened_at = self._loop.time()
         self._decide()
-        self.transport.write(response)
+        respond()
         early, self._early = self._early, b""
         driver.start(early)
         if self._prepared is not None:
             driver.resume_writing()
         upgrade.opened(connection, self._loop.call_soon_threadsafe)
         return driver, connection
+
+    def _response_of(self, fields: Iterable[tuple[str, str]]) -> Callable[[], None]:
+        """Make the response that accepts, and give what sends it; `ValueError` for a bad field."""
+        response = encode_response(101, [*self._default_fields(), *fields])
+        return functools.partial(self.transport.write, response)
 
     def _prepare(
         self, upgrade: Upgrade, options: Options, observe_control: bool
@@ -483,7 +488,7 @@ def _address(address: Any) -> tuple[str, int | None] | None:
     return (address, None) if isinstance(address, str) and address else None
 
 
-def _options_of(config: Config) -> Options:
+def options_of(config: Config) -> Options:
     """Give the options of our own server, or what uvicorn's settings say of WebSockets."""
     own = getattr(config, "options", None)
     if isinstance(own, Options):
