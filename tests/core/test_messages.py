@@ -311,7 +311,7 @@ def test_a_message_makes_text_by_its_first_opcode() -> None:
     assembler = Assembler(None, None)
     assert assembler.makes_text(Opcode.TEXT)
     assert not assembler.makes_text(Opcode.BINARY)
-    assembler.add(Opcode.TEXT, b"te", fin=False)
+    assembler.add(Opcode.TEXT, b"half", fin=False)
     assert assembler.makes_text(Opcode.CONTINUATION)
     assembler.add(Opcode.CONTINUATION, b"xt", fin=True)
     assembler.add(Opcode.BINARY, b"\xff", fin=False)
