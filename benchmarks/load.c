@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { VARIANTS = 16, MAX_OPENING = 64, MAX_HEAD = 4096, PATIENCE = 30 };
+enum { MAX_OPENING = 64, MAX_HEAD = 4096, PATIENCE = 30 };
 enum { TEXT = 0x81, BINARY = 0x82, CLOSE = 0x88, PING = 0x89, PONG = 0x8A, COMPRESSED = 0x40 };
 
 /* The key is the example of RFC 6455 §1.3, so that the answer to it is known. */
@@ -50,6 +50,7 @@ typedef struct {
 static enum { ECHO, HANDSHAKE, IDLE } mode;
 static int port, connection_count = 1, depth = 1;
 static size_t size = 32;
+static int variants = 64; /* of a message: together more than a window of 32 KiB holds */
 static bool binary, deflate;
 static double seconds = 1, warmup = 0.2;
 static clockid_t server_clock = -1;
@@ -59,8 +60,8 @@ static int epoll, opening, opened, gone;
 static bool leaving;
 static uint64_t done; /* messages, or handshakes */
 
-static uint8_t *payloads; /* VARIANTS of them */
-static uint8_t *frames;   /* the same twice over, so that VARIANTS follow on every one */
+static uint8_t *payloads; /* as many as variants */
+static uint8_t *frames;   /* the same twice over, so that as many follow on every one */
 static size_t frame_size, capacity;
 static char request[512];
 
@@ -102,15 +103,34 @@ static size_t store(uint8_t *out, const uint8_t *data, size_t length) {
     return length + 6;
 }
 
+/* JSON of records as an API sends them, cut where the message ends: it compresses to a quarter. */
+static void write_json(char *out, size_t length) {
+    char record[128];
+    for (size_t done = 0, n; done < length; done += n) {
+        n = snprintf(record, sizeof record,
+                     "%s{\"id\": %d, \"name\": \"user%d\", \"active\": %s, \"score\": %d.%02d}",
+                     done ? ", " : "[", rand() % 1000000, rand() % 1000,
+                     rand() % 2 ? "true" : "false", rand() % 100, rand() % 100);
+        if (n > length - done) n = length - done;
+        memcpy(out + done, record, n);
+    }
+}
+
+static void make_payload(uint8_t *out) {
+    if (deflate && !binary) write_json((char *)out, size);
+    else for (size_t i = 0; i < size; i++) out[i] = binary ? rand() : 'a' + rand() % 26;
+}
+
 static void make_messages(void) {
+    if (size > 65535) variants = 16;
     if (deflate && size > 65535) fail("a stored block holds 65535 bytes at the most");
-    payloads = malloc(VARIANTS * size + 1);
-    frames = malloc(2 * VARIANTS * (size + 20));
+    payloads = malloc(variants * size + 1);
+    frames = malloc(2 * variants * (size + 20));
     uint8_t *wire = malloc(size + 6);
     srand(6455);
-    for (size_t i = 0; i < VARIANTS * size; i++) payloads[i] = binary ? rand() : 'a' + rand() % 26;
-    for (int i = 0; i < 2 * VARIANTS; i++) {
-        const uint8_t *payload = payloads + i % VARIANTS * size;
+    for (int i = 0; i < variants; i++) make_payload(payloads + i * size);
+    for (int i = 0; i < 2 * variants; i++) {
+        const uint8_t *payload = payloads + i % variants * size;
         uint8_t key[4] = {rand(), rand(), rand(), rand()};
         size_t length = size;
         if (deflate) length = store(wire, payload, size);
@@ -134,8 +154,8 @@ static void watch(Connection *c, bool for_room) {
 
 static void send_owed(Connection *c) {
     while (c->owed) {
-        unsigned run = c->owed < VARIANTS ? c->owed : VARIANTS;
-        const uint8_t *start = frames + c->sent % VARIANTS * frame_size;
+        unsigned run = c->owed < variants ? c->owed : variants;
+        const uint8_t *start = frames + c->sent % variants * frame_size;
         ssize_t n = send(c->fd, start + c->offset, run * frame_size - c->offset, MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN) break;
         if (n < 0) fail("send: %s", strerror(errno));
@@ -176,7 +196,7 @@ static void on_open(Connection *c) {
 }
 
 static void on_message(Connection *c, const uint8_t *payload, size_t length) {
-    const uint8_t *expected = payloads + c->received % VARIANTS * size;
+    const uint8_t *expected = payloads + c->received % variants * size;
     if (!deflate && (length != size || memcmp(payload, expected, size)))
         fail("reply %llu is no echo", (unsigned long long)c->received);
     if (c->received == c->sent) fail("a reply came to nothing");

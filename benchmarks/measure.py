@@ -88,7 +88,7 @@ WORKLOADS: Mapping[str, Workload] = {
         partial(_cpu_cost, mode="echo", connections=4, size=2**20, binary=True),
     ),
     "deflate": Workload(
-        "echo of 1 KiB text with permessage-deflate, 64 connections",
+        "echo of 1 KiB JSON with permessage-deflate, 64 connections",
         _ECHO,
         partial(_cpu_cost, mode="echo", connections=64, size=1024, deflate=True),
         compression=True,
@@ -109,7 +109,7 @@ WORKLOADS: Mapping[str, Workload] = {
         partial(_memory_cost, size=32),
     ),
     "idle-deflate": Workload(
-        "memory of one with permessage-deflate that echoed 1 KiB of text",
+        "memory of one with permessage-deflate that echoed 1 KiB of JSON",
         "KiB per connection",
         partial(_memory_cost, size=1024, deflate=True),
         compression=True,
