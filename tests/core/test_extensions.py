@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from tests.core.reversing import Reversing
 from ws_middleware.core.extensions import (
     ActiveExtension,
     Agreement,
@@ -15,10 +16,11 @@ from ws_middleware.core.extensions import (
     Role,
     accept_offers,
     confirm_response,
+    sole_payload_extension,
 )
 from ws_middleware.core.frames import RSV1, RSV2, Frame, Opcode
 from ws_middleware.core.headers import Parameter, parse_extensions
-from ws_middleware.core.messages import TextMessage
+from ws_middleware.core.messages import Message, TextMessage
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
 
 
@@ -191,3 +193,17 @@ def test_extension_does_nothing_by_default() -> None:
     assert active.encode_message(message) is message
     assert active.decode_message(message) is message
     assert (active.reserved_bits, active.opcodes, active.streams) == (0, frozenset(), False)
+
+
+class _Translating(Reversing):
+    """See whole messages, too."""
+
+    def decode_message(self, message: Message) -> Message:
+        return message
+
+
+def test_payloads_alone_are_seen_by_one_extension_that_needs_no_more() -> None:
+    one = Reversing()
+    assert sole_payload_extension([one]) is one
+    for extensions in ([], [one, one], [ActiveExtension()], [_Translating()]):
+        assert sole_payload_extension(extensions) is None

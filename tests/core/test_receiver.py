@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.core.reversing import Reversing
 from tests.core.wire import INVALID_TEXT, UNFINISHED_TEXT, VALID_TEXT, chopped
 from tests.peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from ws_middleware.core.extensions import ActiveExtension, Role
@@ -452,6 +453,26 @@ def test_extensions_are_undone_in_the_reverse_order() -> None:
 
     assert receive(make_receiver(Notes("a"), Notes("b")), frame(TEXT, "x")) == ["x"]
     assert order == ["b", "a", "B", "A"]
+
+
+@pytest.mark.parametrize("chunk", [0, 1])
+def test_no_frame_is_made_for_a_sole_extension_that_changes_payloads(chunk: int) -> None:
+    extension = Reversing()
+    data = frame(TEXT, "abc", rsv=2) + frame(BINARY, b"abc", rsv=2) + frame(TEXT, "as it is")
+    assert receive(make_receiver(extension, max_message_size=99), data) == [
+        "cba",
+        b"cba",
+        "as it is",
+    ]
+    assert (extension.frames, extension.budgets) == (0, [99, 99])
+
+
+def test_fragments_are_frames_for_it_too() -> None:
+    extension = Reversing()
+    begun = frame(TEXT, "ab", fin=False, rsv=2)
+    assert receive(make_receiver(extension), begun + frame(CONTINUATION, "cd", rsv=2)) == ["badc"]
+    assert extension.frames == 2
+    assert failure(make_receiver(extension), begun + frame(TEXT, "x", rsv=2)).code == 1002
 
 
 def test_marked_control_frames_are_decoded_too() -> None:

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from tests.core.reversing import PALINDROME, Reversing
 from tests.core.wire import read_frames
 from tests.peer import BINARY, CONTINUATION, PING, PONG, TEXT, Received
 from ws_middleware.core.extensions import ActiveExtension, Role
@@ -367,6 +368,20 @@ def test_extensions_are_applied_in_their_order() -> None:
     sender.fragment(TextMessage("x", compress=False), final=False)
     sender.fragment("y", final=True)
     assert [frame.payload for frame in sent(sender)] == [b"BAba!", b"--ba?", b"--x", b"BAy"]
+
+
+def test_no_frame_is_made_for_a_sole_extension_that_changes_payloads() -> None:
+    extension = Reversing()
+    sender = server(extension)
+    for message in ("abc", b"abc", PALINDROME, BinaryMessage(b"def")):
+        sender.message(message)
+    assert sent(sender) == [
+        Received(TEXT, b"cba", fin=True, rsv=2),
+        Received(BINARY, b"cba", fin=True, rsv=2),
+        Received(BINARY, PALINDROME, fin=True, rsv=0),
+        Received(BINARY, b"fed", fin=True, rsv=2),
+    ]
+    assert extension.frames == 1  # of the message with its options
 
 
 def test_extensions_leave_control_frames_alone() -> None:

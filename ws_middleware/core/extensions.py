@@ -14,7 +14,16 @@ from ws_middleware.core.frames import Frame
 from ws_middleware.core.headers import Parameter, format_extension
 from ws_middleware.core.messages import Message
 
-__all__ = ["ActiveExtension", "Agreement", "Extension", "Role", "accept_offers", "confirm_response"]
+__all__ = [
+    "ActiveExtension",
+    "Agreement",
+    "Extension",
+    "PayloadExtension",
+    "Role",
+    "accept_offers",
+    "confirm_response",
+    "sole_payload_extension",
+]
 
 #: Which end of the connection this is.
 Role = Literal["client", "server"]
@@ -56,6 +65,31 @@ class ActiveExtension:
     def decode_message(self, message: Message) -> Message:
         """Change a message before it is delivered."""
         return message
+
+
+class PayloadExtension(ActiveExtension, abc.ABC):
+    """Be one that changes but the payloads of data frames, and marks what it changed.
+
+    Where it is alone on its connection, a message in one frame passes these two hooks instead
+    of `encode` and `decode`, which would come to the same but need a `Frame` for it.
+    """
+
+    @abc.abstractmethod
+    def encode_payload(self, payload: bytes) -> bytes | None:
+        """Change the payload of a whole message; None sends it as it is, without a mark."""
+
+    @abc.abstractmethod
+    def decode_payload(self, payload: bytes, budget: int | None) -> bytes:
+        """Change it back; `budget` is that of `decode`."""
+
+
+def sole_payload_extension(extensions: Sequence[ActiveExtension]) -> PayloadExtension | None:
+    """Give the one extension at work where it does no more than a `PayloadExtension`."""
+    if len(extensions) != 1 or not isinstance(sole := extensions[0], PayloadExtension):
+        return None
+    kind = type(sole)
+    plain = (ActiveExtension.encode_message, ActiveExtension.decode_message)
+    return sole if (kind.encode_message, kind.decode_message) == plain else None
 
 
 class Extension(abc.ABC):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from ws_middleware.core.codec import (
     MASKED,
     WHOLE_BINARY,
+    WHOLE_TEXT,
     Header,
     decode_frames,
     decode_header,
@@ -23,7 +24,7 @@ from ws_middleware.core.codec import (
     mask,
     rotate_key,
 )
-from ws_middleware.core.extensions import ActiveExtension, Role
+from ws_middleware.core.extensions import ActiveExtension, Role, sole_payload_extension
 from ws_middleware.core.frames import CONTROL_BIT, FIN, OPCODE_BITS, CloseCode, Frame, Opcode
 from ws_middleware.core.messages import Assembler, BinaryMessage, Data, TextMessage
 from ws_middleware.core.payload import Payload
@@ -55,6 +56,7 @@ class Receiver:
         "_options",
         "_position",
         "_rewriters",
+        "_sole",
         "_streams",
         "input",
         "is_stopped",
@@ -72,6 +74,7 @@ class Receiver:
             for extension in reversed(extensions)
             if type(extension).decode_message is not ActiveExtension.decode_message
         ]
+        self._sole = sole_payload_extension(extensions)
         self._streams = all(extension.streams for extension in extensions)
         self._legal = _legal_table(extensions)
         # "a client MUST mask all frames … a server MUST NOT mask any" (RFC 6455 §5.1)
@@ -247,6 +250,11 @@ class Receiver:
     def _on_frame(self, first: int, payload: bytes) -> Data | Frame | None:
         if first & CONTROL_BIT and not self._extensions:
             return Frame(first & OPCODE_BITS, payload)
+        sole = self._sole
+        if sole is not None and first & ~sole.reserved_bits in _WHOLE and self._assembler.is_idle:
+            if first & sole.reserved_bits:
+                payload = sole.decode_payload(payload, self._assembler.budget)
+            return self._assembler.add(first & OPCODE_BITS, payload, fin=True)
         frame = Frame.from_first_byte(first, payload)
         if frame.is_control:
             return self._decode_control(frame)
@@ -299,6 +307,7 @@ def _part(first: int, payload: bytes, begun: bool, more: bool) -> Frame:
     return Frame.from_first_byte(first, payload, partial=more)
 
 
+_WHOLE = (WHOLE_TEXT, WHOLE_BINARY)
 _NO_EXTENSIONS = legal_first_bytes(frozenset())
 
 

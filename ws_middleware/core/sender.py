@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ws_middleware.core.codec import WHOLE_BINARY, WHOLE_TEXT, encode_frame, encode_header
-from ws_middleware.core.extensions import ActiveExtension, Role
+from ws_middleware.core.extensions import ActiveExtension, Role, sole_payload_extension
 from ws_middleware.core.frames import FIN, MAX_CONTROL_PAYLOAD, OPCODE_BITS, Frame, Opcode
 from ws_middleware.core.messages import Message, Sendable, as_message
 
@@ -33,6 +33,7 @@ class Sender:
         "_opcode",
         "_pongs",
         "_random",
+        "_sole",
         "output",
     )
 
@@ -42,6 +43,7 @@ class Sender:
         # "a client MUST mask all frames that it sends to the server" (§5.1), no server does.
         self._random = random if role == "client" else None
         self._extensions = extensions
+        self._sole = sole_payload_extension(extensions)
         self.output: list[bytes] = []
         self._has_large = False
         self._opcode: int | None = None  # of the fragmented message under way
@@ -64,11 +66,21 @@ class Sender:
 
     def message(self, message: Sendable) -> None:
         """Send a whole message."""
-        if self._extensions or self._opcode is not None or not isinstance(message, (str, bytes)):
+        if self._opcode is not None or not isinstance(message, (str, bytes)):
             self._message(as_message(message))
-        else:  # the most frequent case
-            first = WHOLE_TEXT if isinstance(message, str) else WHOLE_BINARY
+            return
+        first = WHOLE_TEXT if isinstance(message, str) else WHOLE_BINARY
+        if not self._extensions:  # the most frequent case
             self._write(first, message)
+        elif self._sole is not None:
+            payload = message.encode() if isinstance(message, str) else message
+            changed = self._sole.encode_payload(payload)
+            if changed is None:
+                self._write(first, payload)
+            else:
+                self._write(first | self._sole.reserved_bits, changed)
+        else:
+            self._message(as_message(message))
 
     def _message(self, message: Message) -> None:
         if self._opcode is not None:

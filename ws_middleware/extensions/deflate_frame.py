@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from ws_middleware.core.extensions import ActiveExtension, Extension, Role
+from ws_middleware.core.extensions import ActiveExtension, Extension, PayloadExtension, Role
 from ws_middleware.core.frames import RSV1, Frame
 from ws_middleware.core.headers import Parameter
 from ws_middleware.extensions.deflate import Deflater, Inflater, collect, parse_window_bits
@@ -100,7 +100,7 @@ class XWebkitDeflateFrame(DeflateFrame):
     name: ClassVar[str] = "x-webkit-deflate-frame"
 
 
-class _Active(ActiveExtension):
+class _Active(PayloadExtension):
     """Compress and decompress the data frames of one connection."""
 
     __slots__ = ("_deflater", "_inflater", "_inflating")
@@ -112,6 +112,12 @@ class _Active(ActiveExtension):
         self._deflater = deflater
         self._inflater = inflater
         self._inflating: bool | None = None  # None between frames
+
+    def encode_payload(self, payload: bytes) -> bytes:
+        return self._deflater.deflate(payload, True)
+
+    def decode_payload(self, payload: bytes, budget: int | None) -> bytes:
+        return self._inflater.inflate(payload, True, budget)
 
     def encode(self, frame: Frame) -> Frame:
         if not frame.compress:

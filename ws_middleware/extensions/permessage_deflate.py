@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from ws_middleware.core.extensions import ActiveExtension, Extension, Role
+from ws_middleware.core.extensions import ActiveExtension, Extension, PayloadExtension, Role
 from ws_middleware.core.frames import RSV1, Frame, Opcode
 from ws_middleware.core.headers import Parameter
 from ws_middleware.extensions.deflate import (
@@ -150,7 +150,7 @@ def _parse(parameters: Sequence[Parameter], valueless: Sequence[str]) -> dict[st
     return checked
 
 
-class _Active(ActiveExtension):
+class _Active(PayloadExtension):
     """Compress and decompress the messages of one connection."""
 
     __slots__ = ("_deflater", "_deflating", "_inflater", "_inflating", "_threshold")
@@ -166,6 +166,12 @@ class _Active(ActiveExtension):
         self._threshold = threshold
         self._deflating = False
         self._inflating = False
+
+    def encode_payload(self, payload: bytes) -> bytes | None:
+        return None if len(payload) < self._threshold else self._deflater.deflate(payload, True)
+
+    def decode_payload(self, payload: bytes, budget: int | None) -> bytes:
+        return self._inflater.inflate(payload, True, budget)
 
     def encode(self, frame: Frame) -> Frame:
         first = frame.opcode != Opcode.CONTINUATION
