@@ -82,6 +82,23 @@ def test_path_that_is_spelt_differently_is_not_redirected() -> None:
     assert found[1] == {"rest": "a//b"}
 
 
+def test_route_that_is_added_later_is_found_where_there_was_none() -> None:
+    router = make_router("/a")
+    assert router.match("/b") is None
+    router.add("/b", print)
+    assert router.match("/b") is not None
+
+
+def test_parameters_are_the_callers_own() -> None:
+    router = make_router("/<room>")
+    for path in ("/lobby", "/" + 500 * "x"):
+        for _ in range(2):
+            found = router.match(path)
+            assert found is not None
+            assert found[1] == {"room": path[1:]}
+            found[1].clear()
+
+
 def test_special_rule_goes_before_a_general_one() -> None:
     router = make_router("/<room>", "/lobby")
     found = router.match("/lobby")

@@ -21,6 +21,8 @@ logger: logging.Logger = logging.getLogger("ws_middleware")
 
 def connection_finished(connection: ConnectionInfo, endpoint: Endpoint, duration: float) -> None:
     """Log how a connection went."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
     closed = endpoint.closed
     logger.info(
         "%s %s identity=%s %.3fs received=%d/%dB sent=%d/%dB %s",

@@ -7,8 +7,9 @@ route's own on top. The path is decoded once, and matched as it is: nothing is r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from werkzeug.exceptions import HTTPException
@@ -21,6 +22,8 @@ from ws_middleware.options import Options
 __all__ = ["Route", "Router"]
 
 _Handler = TypeVar("_Handler", bound=HandlerLike)
+#: Peers choose the paths that are remembered: no longer ones than this.
+_SHORT = 200
 
 
 @dataclass(slots=True, eq=False)
@@ -47,12 +50,15 @@ class Router:
         self.routes: list[Route] = []
         self._map = Map(strict_slashes=False, merge_slashes=False)
         self._adapter = self._map.bind("", url_scheme="ws")
+        # Few paths are asked for again and again, and werkzeug takes ten microseconds for one.
+        self._known = lru_cache(maxsize=256)(self._find)
 
     def add(self, rule: str, handler: HandlerLike, **options: Any) -> None:
         """Add a route; `options` are fields of `Options` that differ from the router's."""
         check_handler(handler)
         route = Route(rule, handler, dataclasses.replace(self.options, **options))
         self._map.add(Rule(rule, endpoint=route, websocket=True))
+        self._known.cache_clear()
         self.routes.append(route)
 
     def route(self, rule: str, **options: Any) -> Callable[[_Handler], _Handler]:
@@ -72,6 +78,10 @@ class Router:
 
     def match(self, path: str) -> tuple[Route, dict[str, Any]] | None:
         """Find the route for a decoded path and what the rule took from it."""
+        found = self._known(path) if len(path) <= _SHORT else self._find(path)
+        return None if found is None else (found[0], dict(found[1]))
+
+    def _find(self, path: str) -> tuple[Route, Mapping[str, Any]] | None:
         if path.startswith("//"):
             return None  # werkzeug would see one slash
         try:
@@ -79,4 +89,4 @@ class Router:
         except HTTPException:
             return None
         assert isinstance(route, Route)
-        return route, dict(params)
+        return route, params

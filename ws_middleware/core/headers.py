@@ -47,8 +47,14 @@ def check_fields(fields: Iterable[tuple[str, str]]) -> None:
     >>> check_fields([("X-Why", "trial")])
     """
     for name, value in fields:
-        if not is_token(name) or any(c in "\r\n\0" or c > "\xff" for c in value):
+        if not is_token(name) or not _fits_line(value):
             raise ValueError(f"{safe_text(name)}: {safe_text(value)} is not a header field")
+
+
+def _fits_line(value: str) -> bool:
+    if value.isascii() and value.isprintable():  # by far the most
+        return True
+    return not any(c in "\r\n\0" or c > "\xff" for c in value)
 
 
 def is_token(text: str) -> bool:
