@@ -11,6 +11,7 @@ from tests.core.wire import chopped
 from tests.extensions.inflating import TAIL, StrictInflater, deflate, far_repeats
 from ws_middleware.core.headers import Parameter
 from ws_middleware.errors import ProtocolError
+from ws_middleware.extensions.contexts import Contexts
 from ws_middleware.extensions.deflate import (
     Deflater,
     Inflater,
@@ -24,9 +25,14 @@ HELLO = bytes.fromhex("f248cdc9c90700")  # RFC 7692 §7.2.3.1
 
 
 def make_deflater(
-    bits: int = 15, level: int = 6, memory: int = 8, takeover: bool = True, library: str = "zlib"
+    bits: int = 15,
+    level: int = 6,
+    memory: int = 8,
+    takeover: bool = True,
+    library: str = "zlib",
+    contexts: Contexts | None = None,
 ) -> Deflater:
-    return Deflater(bits, level, memory, takeover, library)
+    return Deflater(bits, level, memory, takeover, contexts or Contexts(1), library)
 
 
 #: Both libraries, with all of their levels.

@@ -11,6 +11,7 @@ from tests.extensions.inflating import StrictInflater, far_repeats
 from tests.properties.strategies import deflate_frames, messages, permessage_deflates
 from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.core.extensions import Extension
+from ws_middleware.extensions.contexts import Contexts
 from ws_middleware.extensions.deflate import Deflater, Inflater
 from ws_middleware.extensions.deflate_frame import DeflateFrame, XWebkitDeflateFrame
 from ws_middleware.extensions.permessage_deflate import Agreed, PermessageDeflate
@@ -98,13 +99,18 @@ def test_of_several_extensions_one_is_agreed_on(
 
 
 @given(
-    st.integers(8, 15), st.integers(0, 9), st.integers(1, 9), st.booleans(), st.lists(st.binary())
+    st.integers(8, 15),
+    st.integers(0, 9),
+    st.integers(1, 9),
+    st.booleans(),
+    st.booleans(),
+    st.lists(st.binary()),
 )
 @pytest.mark.row(170, 177, 185)
 def test_any_decoder_with_the_agreed_window_reads_what_we_write(
-    bits: int, level: int, memory: int, takeover: bool, payloads: list[bytes]
+    bits: int, level: int, memory: int, takeover: bool, crowded: bool, payloads: list[bytes]
 ) -> None:
-    deflater = Deflater(bits, level, memory, takeover)
+    deflater = Deflater(bits, level, memory, takeover, Contexts(0 if crowded else 1))
     strict, inflater = StrictInflater(bits), Inflater(bits, takeover)
     for payload in [*payloads, far_repeats(8), *payloads]:
         compressed = deflater.deflate(payload, True)

@@ -1,7 +1,8 @@
 """DEFLATE with a flush at each end, as both deflate extensions use it (RFC 7692 §7.2).
 
 One bounded inflate function: no output beyond the budget is ever made.
-Contexts are made when they are first used and dropped where the agreement says so.
+Contexts are made when they are first used, and dropped where the agreement says so or where all
+compressors keep more than they may.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.headers import Parameter
 from ws_middleware.errors import ProtocolError
+from ws_middleware.extensions.contexts import Contexts
 
 __all__ = ["Deflater", "Inflater", "check_compressor", "collect", "parse_window_bits"]
 
@@ -59,27 +61,35 @@ _HIGHEST_LEVEL = {"zlib": 9, "isal": 3}
 class Deflater:
     """Compress payloads one after the other, each flushed to a byte boundary."""
 
-    __slots__ = ("_bits", "_compressor", "_level", "_library", "_memory", "_takeover")
+    __slots__ = ("_bits", "_contexts", "_level", "_library", "_memory", "_takeover")
 
     def __init__(
-        self, bits: int, level: int, memory: int, takeover: bool, library: str = "zlib"
+        self,
+        bits: int,
+        level: int,
+        memory: int,
+        takeover: bool,
+        contexts: Contexts,
+        library: str = "zlib",
     ) -> None:
         self._library = library
         self._bits = bits
         self._level = level
         self._memory = memory
         self._takeover = takeover
-        self._compressor: Any = None
+        self._contexts = contexts
+
+    def __del__(self) -> None:
+        self._contexts.take(id(self))
 
     def deflate(self, payload: bytes, final: bool) -> bytes:
         """Compress a piece; the last one of a unit comes without the tail of its flush."""
-        if self._compressor is None:
-            self._compressor = self._make()
-        data: bytes = self._compressor.compress(payload) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+        compressor = self._contexts.take(id(self)) or self._make()
+        data: bytes = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        if self._takeover or not final:
+            self._contexts.keep(id(self), compressor)
         if not final:
             return data
-        if not self._takeover:
-            self._compressor = None
         # "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end" (§7.2.1); nothing
         # but the tail of an empty flush leaves the one byte of an empty block (§7.2.3.6).
         return data[:-4] or b"\x00"

@@ -7,12 +7,13 @@ RSV1 marks a compressed frame, continuation frames included; each ends with its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from ws_middleware.core.extensions import ActiveExtension, Extension, PayloadExtension, Role
 from ws_middleware.core.frames import RSV1, Frame
 from ws_middleware.core.headers import Parameter
+from ws_middleware.extensions.contexts import DEFAULT_BUDGET, Contexts
 from ws_middleware.extensions.deflate import Deflater, Inflater, collect, parse_window_bits
 
 __all__ = ["DeflateFrame", "XWebkitDeflateFrame"]
@@ -32,7 +33,8 @@ class DeflateFrame(Extension):
     """Configure deflate-frame for either role.
 
     `max_window_bits` (8 to 15) and `no_context_takeover` are what this end asks of the
-    peer's compressor; `level` and `memory_level` are zlib's.
+    peer's compressor; `level` and `memory_level` are zlib's, and `context_budget` is what the
+    compressors of all connections keep together, in bytes.
 
     >>> DeflateFrame().accept([])[0]
     [('max_window_bits', '12')]
@@ -44,12 +46,17 @@ class DeflateFrame(Extension):
     no_context_takeover: bool = False
     level: int = 3
     memory_level: int = 5
+    context_budget: int = DEFAULT_BUDGET
+    _contexts: Contexts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 8 <= self.max_window_bits <= 15:
             raise ValueError("max_window_bits is a number from 8 to 15")
         if not 0 <= self.level <= 9 or not 1 <= self.memory_level <= 9:
             raise ValueError("level is a number from 0 to 9, memory_level one from 1 to 9")
+        # The peer may ask for the largest window.
+        contexts = Contexts.within(self.context_budget, 15, self.memory_level)
+        object.__setattr__(self, "_contexts", contexts)
 
     def offers(self) -> Sequence[Sequence[Parameter]]:
         """Offer these settings, as a client."""
@@ -69,7 +76,13 @@ class DeflateFrame(Extension):
     def activate(self, agreed: Agreed, role: Role) -> ActiveExtension:
         """Make the compressor and decompressor of one connection."""
         return _Active(
-            Deflater(agreed.own_window_bits, self.level, self.memory_level, agreed.own_takeover),
+            Deflater(
+                agreed.own_window_bits,
+                self.level,
+                self.memory_level,
+                agreed.own_takeover,
+                self._contexts,
+            ),
             Inflater(agreed.peer_window_bits, agreed.peer_takeover),
         )
 

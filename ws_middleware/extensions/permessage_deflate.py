@@ -1,18 +1,20 @@
 """permessage-deflate: compression of whole messages (RFC 7692).
 
 RSV1 on a message's first frame marks it as compressed; control frames are untouched.
-Windows are small by default: 12 bits each way take 44 KiB of a connection at the most.
+Windows are small by default: 12 bits each way take 44 KiB of a connection at the most, of which
+32 are what its compressor remembers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from ws_middleware.core.extensions import ActiveExtension, Extension, PayloadExtension, Role
 from ws_middleware.core.frames import RSV1, Frame, Opcode
 from ws_middleware.core.headers import Parameter
+from ws_middleware.extensions.contexts import DEFAULT_BUDGET, Contexts
 from ws_middleware.extensions.deflate import (
     Deflater,
     Inflater,
@@ -43,7 +45,9 @@ class PermessageDeflate(Extension):
     The four parameters of RFC 7692 §7.1 say what this end wants: windows at most that large
     (8 to 15 bits), no context takeover where true. `level` (0 to 9) and `memory_level` (1 to
     9) are zlib's; messages below `threshold` bytes are sent as they are. `library="isal"`
-    compresses several times as fast and a quarter worse, with a `level` of 0 to 3.
+    compresses several times as fast and a quarter worse, with a `level` of 0 to 3. What the
+    compressors of all connections remember takes `context_budget` bytes at the most: beyond,
+    those that were idle longest begin anew.
 
     >>> PermessageDeflate().accept([("client_max_window_bits", None)])[0]
     [('server_max_window_bits', '12'), ('client_max_window_bits', '12')]
@@ -59,6 +63,8 @@ class PermessageDeflate(Extension):
     memory_level: int = 5
     threshold: int = 128
     library: str = "zlib"
+    context_budget: int = DEFAULT_BUDGET
+    _contexts: Contexts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in _WINDOW_BITS:
@@ -67,6 +73,9 @@ class PermessageDeflate(Extension):
         check_compressor(self.library, self.level)
         if not 1 <= self.memory_level <= 9:
             raise ValueError("memory_level is a number from 1 to 9")
+        bits = max(self.server_max_window_bits, self.client_max_window_bits)
+        contexts = Contexts.within(self.context_budget, bits, self.memory_level)
+        object.__setattr__(self, "_contexts", contexts)
 
     def offers(self) -> Sequence[Sequence[Parameter]]:
         """Offer these settings, as a client."""
@@ -131,7 +140,7 @@ class PermessageDeflate(Extension):
         client = (agreed.client_max_window_bits, not agreed.client_no_context_takeover)
         (bits, takeover), peer = (server, client) if role == "server" else (client, server)
         return _Active(
-            Deflater(bits, self.level, self.memory_level, takeover, self.library),
+            Deflater(bits, self.level, self.memory_level, takeover, self._contexts, self.library),
             Inflater(*peer),
             self.threshold,
         )
