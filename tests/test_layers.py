@@ -21,7 +21,8 @@ LAYERS = {
     "protocol": """
         core.pure core.codec core.messages core.extensions core.handshake
         core.extended_connect
-        extensions.deflate extensions.deflate_frame extensions.permessage_deflate extensions
+        extensions.contexts extensions.deflate extensions.deflate_frame
+        extensions.permessage_deflate extensions
         options core.sender core.payload core.receiver core.endpoint core.frame_tap
         auth.schemes auth.answers auth.proof auth.identity auth.first_message
     """,

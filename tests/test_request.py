@@ -133,6 +133,15 @@ def test_what_costs_time_is_made_once() -> None:
     assert request.cookies is request.cookies
 
 
+@pytest.mark.parametrize("value", ["a", "what another server\nlets through"])
+def test_packed_request_shows_the_same(value: str) -> None:
+    fields = [("Host", "h"), ("X", value), ("X", "b")]
+    request = Request(RequestHead("GET", "/", "1.1", fields))
+    request.pack()
+    assert list(request.head.fields) == fields
+    assert request.host == "h"
+
+
 def test_repr_shows_nothing_of_the_peers_unescaped() -> None:
     assert repr(make("/\x1b[31mö")) == r"<Request GET '/\x1b[31m\xf6'>"
 

@@ -14,7 +14,7 @@ import os
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -60,7 +60,7 @@ class Place:
         self.connection: ConnectionInfo | None = None
         self.teller: Teller | None = None
         #: What was decided about the connection before it was open.
-        self.verdicts: list[Callable[[Place], object]] = []
+        self.verdicts: Sequence[Callable[[Place], object]] = ()
 
     def identify(self, identity: Any, limit: int | None) -> None:
         """Count a connection as one of somebody's; 429 where he has too many."""
@@ -166,11 +166,11 @@ class Gate:
 
     def seat(
         self, place: Place, connection: ConnectionInfo, teller: Teller
-    ) -> list[Callable[[Place], object]]:
+    ) -> Sequence[Callable[[Place], object]]:
         """Note who has a place now; gives what was decided about him before."""
         with self._lock:
             place.connection, place.teller = connection, teller
-            verdicts, place.verdicts = place.verdicts, []
+            verdicts, place.verdicts = place.verdicts, ()
             return verdicts
 
     def close_where(
@@ -191,7 +191,7 @@ class Gate:
         with self._lock:
             places = [place for place in self._places if place.connection is not None]
             for place in self._places.difference(places):
-                place.verdicts.append(judge)
+                place.verdicts = (*place.verdicts, judge)
         return sum(map(judge, places))
 
 

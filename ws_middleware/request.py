@@ -7,6 +7,7 @@ request is in none of its views any more.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, MutableMapping
 from functools import cached_property, lru_cache
 from typing import Any
@@ -17,7 +18,7 @@ from werkzeug.http import parse_cookie
 from werkzeug.urls import uri_to_iri
 
 from ws_middleware.core.handshake import RequestHead
-from ws_middleware.core.headers import field_values, parse_token_list
+from ws_middleware.core.headers import PackedFields, field_values, parse_token_list
 
 __all__ = ["Address", "Request", "scrub_environ", "shared_name"]
 
@@ -204,6 +205,11 @@ class Request:
             scrub_environ(self.environ, self)
         if self._scope is not None and not callable(self._scope):
             _scrub_scope(self._scope, self)
+
+    def pack(self) -> None:
+        """Take little memory: the handshake is over, and the request is kept for its handler."""
+        with contextlib.suppress(ValueError):
+            self.head = self.head._replace(fields=PackedFields(self.head.fields))
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!a}>"

@@ -51,6 +51,7 @@ class Upgrade(NamedTuple):
 
     def opened(self, connection: AsyncConnection | SocketConnection, teller: Teller) -> None:
         """Note that the connection is open."""
+        connection.request.pack()
         connection.identity = self.admitted.identity
         connection.renew(self.admitted.expires_at)
         if self.place is not None:
@@ -145,7 +146,7 @@ def _agree(
     if offered and subprotocol is None:
         subprotocol_missing(route.rule, tuple(options.subprotocols))
     fields = admitted.headers
-    agreements: list[Agreement] = []
+    agreements: Sequence[Agreement] = ()
     if key is not None:
         agreements = accept_offers(offered_extensions(head.fields), options.extensions)
         fields = [*upgrade_fields(key, subprotocol, agreements), *fields]

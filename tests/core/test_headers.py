@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from ws_middleware.core.headers import (
+    PackedFields,
     Parameter,
     check_fields,
     field_values,
@@ -39,6 +40,21 @@ def test_fields_that_can_be_sent_pass() -> None:
 def test_fields_that_would_break_a_head_apart_do_not(field: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="is not a header field"):
         check_fields([("X", "good"), field])
+
+
+@pytest.mark.parametrize(
+    "fields", [[], [("X", "")], [("Host", "a"), ("X", "b"), ("x", "c d")], [("", ""), ("", "")]]
+)
+def test_packed_fields_are_the_same_fields(fields: list[tuple[str, str]]) -> None:
+    packed = PackedFields(fields)
+    assert (list(packed), len(packed)) == (fields, len(fields))
+    assert packed[1:] == fields[1:]
+    assert field_values(packed, "x") == field_values(fields, "x")
+
+
+def test_field_that_holds_a_line_end_is_not_packed() -> None:
+    with pytest.raises(ValueError, match="a line end"):
+        PackedFields([("X", "a\nHost"), ("Y", "b")])
 
 
 @pytest.mark.row(44)

@@ -40,6 +40,7 @@ from ws_middleware.core.handshake import (
 from ws_middleware.core.headers import field_values
 from ws_middleware.driver import BLOCK, StreamDriver
 from ws_middleware.errors import ConnectionClosed, HandshakeError
+from ws_middleware.gate import Place
 from ws_middleware.logs import connection_finished, handshake_refused
 from ws_middleware.options import Options
 from ws_middleware.request import Request
@@ -67,12 +68,13 @@ class WebSocketProtocol(asyncio.Protocol):
         "_begun",
         "_config",
         "_connection",
-        "_decided",
         "_early",
         "_lingering",
         "_loop",
         "_opened_at",
         "_options",
+        "_outcome",
+        "_place",
         "_prepared",
         "_refusals",
         "_server_state",
@@ -80,7 +82,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_stopping",
         "_task",
         "_timer",
-        "_upgrade",
+        "is_decided",
         "request",
         "transport",
     )
@@ -101,19 +103,21 @@ class WebSocketProtocol(asyncio.Protocol):
             config.load()
         self._config = config
         self._server_state = server_state
-        self._app_state = app_state or {}
+        self._app_state = {} if app_state is None else app_state
         self._loop = _loop or asyncio.get_running_loop()
         self._options = options_of(config)
         self._refusals = refusals  # of earlier handshakes on this TCP connection
         self._begun = False
         self._stopping = False
         self._early = b""  # what the client sends before it was answered
-        self._decided: asyncio.Future[None] = self._loop.create_future()
+        #: Whether the handshake was accepted or refused, or the peer is gone.
+        self.is_decided: bool = False
+        self._outcome: asyncio.Future[None] | None = None  # for those who wait for that
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._lingering: LingeringClose | None = None
         self._connection: AsyncConnection | None = None
-        self._upgrade: Upgrade | None = None
+        self._place: Place | None = None
         self._opened_at = 0.0
         self._session: Session | None = None
         #: What `direct` has given before the handshake was accepted.
@@ -157,11 +161,10 @@ class WebSocketProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; whoever works for it is told."""
         self._server_state.connections.discard(self)
-        if not self._decided.done():
-            # The timer goes on: an application that does not heed it is cancelled then.
-            self._decided.set_result(None)
-        if self._upgrade is not None:
-            self._upgrade.ended()
+        # The timer goes on: an application that does not heed it is cancelled then.
+        self._note_outcome()
+        if self._place is not None:
+            self._place.leave()
         if self._connection is None and self._prepared is not None:
             driver, self._prepared = self._prepared[0], None
             driver.connection_lost(exc)
@@ -305,14 +308,21 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
 
-    @property
-    def is_decided(self) -> bool:
-        """Tell whether the handshake was accepted or refused, or the peer is gone."""
-        return self._decided.done()
-
     async def wait_decided(self) -> None:
         """Wait until the handshake is decided."""
-        await asyncio.shield(self._decided)
+        await asyncio.shield(self._expect_outcome())
+
+    def _expect_outcome(self) -> asyncio.Future[None]:
+        if self._outcome is None:
+            self._outcome = self._loop.create_future()
+            if self.is_decided:
+                self._outcome.set_result(None)
+        return self._outcome
+
+    def _note_outcome(self) -> None:
+        self.is_decided = True
+        if self._outcome is not None and not self._outcome.done():
+            self._outcome.set_result(None)
 
     @contextlib.contextmanager
     def given_up_when_over(self) -> Iterator[None]:
@@ -323,15 +333,15 @@ class WebSocketProtocol(asyncio.Protocol):
         def give_up(_: asyncio.Future[None]) -> None:
             task.cancel()
 
-        self._decided.add_done_callback(give_up)
+        outcome = self._expect_outcome()
+        outcome.add_done_callback(give_up)
         try:
             yield
         finally:
-            self._decided.remove_done_callback(give_up)
+            outcome.remove_done_callback(give_up)
 
     def _decide(self) -> None:
-        if not self._decided.done():
-            self._decided.set_result(None)
+        self._note_outcome()
         self._cancel_timer()
 
     def _cancel_timer(self) -> None:
@@ -371,7 +381,7 @@ class WebSocketProtocol(asyncio.Protocol):
         driver, connection = self._prepared or self._prepare(upgrade, options, observe_control)
         connection.subprotocol = upgrade.subprotocol
         self._connection = connection
-        self._upgrade = upgrade
+        self._place = upgrade.place
         self._opened_at = self._loop.time()
         self._decide()
         respond()
@@ -393,7 +403,7 @@ class WebSocketProtocol(asyncio.Protocol):
         endpoint = Endpoint(
             "server",
             options,
-            [agreement.activate("server") for agreement in upgrade.agreements],
+            tuple(agreement.activate("server") for agreement in upgrade.agreements),
             now=self._loop.time(),
             observe_control=observe_control,
         )

@@ -69,11 +69,11 @@ class Receiver:
         self._options = options
         self._extensions = extensions
         # Those that want to see whole messages, too.
-        self._rewriters = [
+        self._rewriters = tuple(
             extension
             for extension in reversed(extensions)
             if type(extension).decode_message is not ActiveExtension.decode_message
-        ]
+        )
         self._sole = sole_payload_extension(extensions)
         self._streams = all(extension.streams for extension in extensions)
         self._legal = _legal_table(extensions)
