@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from benchmarks.load import LoadError, build
-from benchmarks.measure import WORKLOADS, Timing, measure
+from benchmarks.measure import WORKLOADS, Timing, Workload, measure
 from benchmarks.report import make_report
-from benchmarks.servers import SERVERS, WITHOUT_COMPRESSION
+from benchmarks.servers import BROADCASTING, SERVERS, WITHOUT_COMPRESSION
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -40,6 +40,12 @@ def _timing(parsed: argparse.Namespace) -> Timing:
     return Timing(seconds=parsed.seconds)
 
 
+def _can(server: str, workload: Workload) -> bool:
+    if workload.compression and server in WITHOUT_COMPRESSION:
+        return False
+    return workload.broadcast == (server in BROADCASTING)
+
+
 def _compare(parsed: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """Measure everything, round by round, so that noise meets all servers alike."""
     costs: dict[str, dict[str, list[float]]] = {
@@ -48,7 +54,7 @@ def _compare(parsed: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     for number in range(parsed.rounds):
         for workload in parsed.workloads:
             for server in parsed.servers:
-                if WORKLOADS[workload].compression and server in WITHOUT_COMPRESSION:
+                if not _can(server, WORKLOADS[workload]):
                     continue
                 cost = measure(server, WORKLOADS[workload], _timing(parsed))
                 costs[workload][server].append(cost)

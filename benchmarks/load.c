@@ -4,6 +4,7 @@
              [--seconds S] [--warmup S] [--pid N]
 
    echo       DEPTH messages are in flight on each connection, each reply is compared
+   broadcast  one connection sends, the server sends that to all, and so on
    handshake  connect, upgrade, close, end of the stream, and again, CONNECTIONS at a time
    idle       one message is echoed on each connection, which then stays open until the
               standard input ends
@@ -47,7 +48,7 @@ typedef struct {
     size_t offset;           /* how much of the first of them has been sent */
 } Connection;
 
-static enum { ECHO, HANDSHAKE, IDLE } mode;
+static enum { ECHO, BROADCAST, HANDSHAKE, IDLE } mode;
 static int port, connection_count = 1, depth = 1;
 static size_t size = 32;
 static int variants = 64; /* of a message: together more than a window of 32 KiB holds */
@@ -56,7 +57,7 @@ static double seconds = 1, warmup = 0.2;
 static clockid_t server_clock = -1;
 
 static Connection *connections;
-static int epoll, opening, opened, gone;
+static int epoll, opening, opened, gone, heard;
 static bool leaving;
 static uint64_t done; /* messages, or handshakes */
 
@@ -190,19 +191,32 @@ static void on_open(Connection *c) {
     if (mode == HANDSHAKE) {
         start_closing(c);
     } else {
-        c->owed = mode == IDLE ? 1 : depth;
+        c->owed = mode == IDLE ? 1 : mode == BROADCAST ? 0 : depth;
         send_owed(c);
     }
+}
+
+/* Count the messages that a connection gets: answers, or what the first one says to all. */
+static uint64_t due(const Connection *c) {
+    return mode == BROADCAST ? connections[0].sent : c->sent;
+}
+
+static void speak(void) {
+    heard = 0;
+    connections[0].owed++;
+    send_owed(&connections[0]);
 }
 
 static void on_message(Connection *c, const uint8_t *payload, size_t length) {
     const uint8_t *expected = payloads + c->received % variants * size;
     if (!deflate && (length != size || memcmp(payload, expected, size)))
         fail("reply %llu is no echo", (unsigned long long)c->received);
-    if (c->received == c->sent) fail("a reply came to nothing");
+    if (c->received == due(c)) fail("a reply came to nothing");
     c->received++;
     done++;
-    if (mode == ECHO && !leaving) c->owed++;
+    if (leaving) return;
+    if (mode == ECHO) c->owed++;
+    if (mode == BROADCAST && ++heard == connection_count) speak();
 }
 
 static void on_frame(Connection *c, uint8_t first, const uint8_t *payload, size_t length) {
@@ -256,7 +270,7 @@ static void on_end(Connection *c) {
 }
 
 static void leave_if_answered(Connection *c) {
-    if (c->state == OPEN && !c->owed && c->received == c->sent) start_closing(c);
+    if (c->state == OPEN && !c->owed && c->received == due(c)) start_closing(c);
 }
 
 static void on_input(Connection *c) {
@@ -356,6 +370,7 @@ static void hold(void) {
 }
 
 static void measure(void) {
+    if (mode == BROADCAST) speak();
     run_for(warmup);
     bool asked = server_clock != -1;
     double began = now(), cpu = asked ? read_clock(server_clock) : 0;
@@ -395,7 +410,8 @@ static void parse_options(int count, char **arguments) {
     if (!strcmp(name, "echo")) mode = ECHO;
     else if (!strcmp(name, "handshake")) mode = HANDSHAKE;
     else if (!strcmp(name, "idle")) mode = IDLE;
-    else fail("a mode is echo, handshake or idle");
+    else if (!strcmp(name, "broadcast")) mode = BROADCAST;
+    else fail("a mode is echo, broadcast, handshake or idle");
     if (connection_count < 1 || depth < 1) fail("there is nothing to do");
 }
 

@@ -41,6 +41,7 @@ class Workload:
     unit: str
     cost: Callable[[psutil.Process, int, Timing], float]
     compression: bool = False
+    broadcast: bool = False
 
 
 def _cpu_cost(server: psutil.Process, port: int, timing: Timing, mode: str, **load: int) -> float:
@@ -97,6 +98,12 @@ WORKLOADS: Mapping[str, Workload] = {
         "echo of 32 B text, 64 connections, 16 messages in flight on each",
         _ECHO,
         partial(_cpu_cost, mode="echo", connections=64, size=32, depth=16),
+    ),
+    "broadcast": Workload(
+        "128 B of text from one to 1,000 connections",
+        "µs per message delivered",
+        partial(_cpu_cost, mode="broadcast", connections=1000, size=128),
+        broadcast=True,
     ),
     "handshake": Workload(
         "opening and closing handshake, 32 at a time",

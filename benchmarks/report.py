@@ -28,6 +28,7 @@ PAIRS: Pairs = (
     ("websockets", "ws_middleware-python"),
     ("websockets", "ws_middleware-isal"),
     ("websockets-threads", "ws_middleware-threads"),
+    ("websockets-broadcast", "ws_middleware-broadcast"),
     ("picows", "ws_middleware"),
     ("picows.websockets", "ws_middleware"),
     ("uvicorn", "uvicorn-ws_middleware"),

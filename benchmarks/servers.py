@@ -18,13 +18,22 @@ import uvicorn
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 from picows.websockets import serve as serve_picows_websockets
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import broadcast as broadcast_with_websockets
 from websockets.asyncio.server import serve as serve_websockets
 from websockets.sync.server import serve as serve_sync_websockets
 
-from ws_middleware import SPEEDUPS, AsyncConnection, Connection, PermessageDeflate, WebSockets
+from ws_middleware import (
+    SPEEDUPS,
+    AsyncConnection,
+    Connection,
+    PermessageDeflate,
+    WebSockets,
+    broadcast,
+)
 from ws_middleware.server import ServerConfig, bind, serve
 
-__all__ = ["SERVERS", "WITHOUT_COMPRESSION"]
+__all__ = ["BROADCASTING", "SERVERS", "WITHOUT_COMPRESSION"]
 
 
 async def echo(connection: AsyncConnection) -> None:
@@ -64,6 +73,18 @@ def ours_with_threads(sock: socket.socket, compression: bool) -> None:
     ours(sock, compression, handler=blocking_echo)
 
 
+def ours_to_all(sock: socket.socket, compression: bool) -> None:
+    members: set[AsyncConnection] = set()
+
+    async def pass_on(connection: AsyncConnection) -> None:
+        members.add(connection)
+        async for message in connection:
+            broadcast(members, message)
+        members.remove(connection)
+
+    ours(sock, compression, handler=pass_on)
+
+
 def ours_in_python(sock: socket.socket, compression: bool) -> None:
     if SPEEDUPS:  # once more, without them
         environment = {**os.environ, "WS_MIDDLEWARE_PURE": "1"}
@@ -73,10 +94,24 @@ def ours_in_python(sock: socket.socket, compression: bool) -> None:
     ours(sock, compression)
 
 
-async def _websockets(sock: socket.socket, compression: bool) -> None:
+async def _websockets(
+    sock: socket.socket, compression: bool, handler: Callable[..., Any] = echo
+) -> None:
     method = "deflate" if compression else None
-    async with serve_websockets(echo, sock=sock, compression=method) as server:
+    async with serve_websockets(handler, sock=sock, compression=method) as server:
         await server.serve_forever()
+
+
+def websockets_to_all(sock: socket.socket, compression: bool) -> None:
+    members: set[ServerConnection] = set()
+
+    async def pass_on(connection: ServerConnection) -> None:
+        members.add(connection)
+        async for message in connection:
+            broadcast_with_websockets(members, message)
+        members.remove(connection)
+
+    uvloop.run(_websockets(sock, compression, pass_on))
 
 
 def websockets(sock: socket.socket, compression: bool) -> None:
@@ -171,9 +206,11 @@ SERVERS: dict[str, Callable[[socket.socket, bool], None]] = {
     "ws_middleware-python": ours_in_python,
     "ws_middleware-isal": ours_with_isal,
     "ws_middleware-threads": ours_with_threads,
+    "ws_middleware-broadcast": ours_to_all,
     "websockets": websockets,
     "websockets-asyncio": websockets_on_asyncio,
     "websockets-threads": websockets_with_threads,
+    "websockets-broadcast": websockets_to_all,
     "picows": picows,
     "picows.websockets": picows_websockets,
     "uvicorn": uvicorn_with,
@@ -184,6 +221,9 @@ SERVERS: dict[str, Callable[[socket.socket, bool], None]] = {
     "gunicorn-flask-sock": gunicorn_with("flask_sock"),
 }
 
+
+#: These send what comes to all, the others send it back.
+BROADCASTING = ("ws_middleware-broadcast", "websockets-broadcast")
 
 #: These know no extension.
 WITHOUT_COMPRESSION = ("picows",)
