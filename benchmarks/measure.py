@@ -105,6 +105,13 @@ WORKLOADS: Mapping[str, Workload] = {
         partial(_cpu_cost, mode="broadcast", connections=1000, size=128),
         broadcast=True,
     ),
+    "broadcast-deflate": Workload(
+        "1 KiB of JSON from one to 1,000 connections with permessage-deflate",
+        "µs per message delivered",
+        partial(_cpu_cost, mode="broadcast", connections=1000, size=1024, deflate=True),
+        compression=True,
+        broadcast=True,
+    ),
     "handshake": Workload(
         "opening and closing handshake, 32 at a time",
         _HANDSHAKE,

@@ -41,7 +41,7 @@ SECTIONS: Sections = {
     ],
     "Sockets": ["upgrade", "serve_forever", "FrameSocket"],
     "Connections": ["AsyncConnection", "Connection", "State", "broadcast", "direct"],
-    "Messages": ["TextMessage", "BinaryMessage", "Message", "Ping", "Pong"],
+    "Messages": ["TextMessage", "BinaryMessage", "Message", "SharedMessage", "Ping", "Pong"],
     "Exceptions": [
         "WebSocketError",
         "ConnectionClosed",

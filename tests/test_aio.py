@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from ws_middleware.core.messages import BinaryMessage, Ping, Pong, TextMessage
 from ws_middleware.core.receiver import Receiver
 from ws_middleware.driver import BLOCK
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed, UnexpectedMessageError
+from ws_middleware.extensions import PermessageDeflate
 
 
 async def receive_all(connection: AsyncConnection) -> list[str | bytes]:
@@ -613,6 +615,27 @@ async def test_broadcast_gives_those_that_do_not_keep_up() -> None:
     assert not lost.connection.send_now("late")
     await settled()
     assert payloads(ready.transport.take_frames()) == [b"news"]
+
+
+@in_virtual_time
+async def test_broadcast_compresses_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    make = zlib.compressobj
+
+    def note(*how: int) -> object:
+        made.append(make(*how))
+        return made[-1]
+
+    monkeypatch.setattr(zlib, "compressobj", note)
+    extension = PermessageDeflate()
+    agreed = extension.accept([])
+    assert agreed is not None
+    lines = [Line(active=[extension.activate(agreed[1], "server")]) for _ in range(3)]
+    assert broadcast([line.connection for line in lines], "news " * 100) == []
+    await settled()
+    assert len(made) == 1
+    frames = [line.transport.take_frames() for line in lines]
+    assert frames[0] == frames[1] == frames[2] != []
 
 
 @in_virtual_time

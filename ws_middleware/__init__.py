@@ -20,7 +20,15 @@ from ws_middleware.core.codec import SPEEDUPS, decode_frame, encode_frame, legal
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import ActiveExtension, Extension
 from ws_middleware.core.frames import Close, CloseCode, Frame, Opcode
-from ws_middleware.core.messages import BinaryMessage, Message, Ping, Pong, TextMessage, fragment
+from ws_middleware.core.messages import (
+    BinaryMessage,
+    Message,
+    Ping,
+    Pong,
+    SharedMessage,
+    TextMessage,
+    fragment,
+)
 from ws_middleware.errors import (
     ConcurrencyError,
     ConnectionClosed,
@@ -79,6 +87,7 @@ __all__ = [
     "Reject",
     "Request",
     "Server",
+    "SharedMessage",
     "State",
     "TextMessage",
     "Token",

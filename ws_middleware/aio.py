@@ -15,6 +15,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, I
 from types import TracebackType
 from typing import Any, Self
 
+from ws_middleware.core.endpoint import State
 from ws_middleware.core.extensions import Agreement
 from ws_middleware.core.frames import CloseCode, Frame
 from ws_middleware.core.messages import (
@@ -25,6 +26,7 @@ from ws_middleware.core.messages import (
     Ping,
     Pong,
     Sendable,
+    SharedMessage,
     TextMessage,
 )
 from ws_middleware.driver import BLOCK, StreamDriver
@@ -231,7 +233,7 @@ class AsyncConnection(ConnectionInfo):
         sends a message in fragments, and once the connection is closing.
         """
         endpoint = self._endpoint
-        if self._driver.write_paused or endpoint.is_fragmenting or not endpoint.can_send:
+        if self._driver.write_paused or endpoint.is_fragmenting or endpoint.state is not State.OPEN:
             return False
         endpoint.send_message(message)
         self._driver.settle()
@@ -360,7 +362,7 @@ class AsyncConnection(ConnectionInfo):
 _DATA = (str, bytes)
 _ITEMS = (str, bytes, Ping, Pong)
 _PIECES = (Fragment,)
-_SENDABLE = (str, bytes, bytearray, memoryview, TextMessage, BinaryMessage)
+_SENDABLE = (str, bytes, bytearray, memoryview, TextMessage, BinaryMessage, SharedMessage)
 
 
 async def _asynchronous(

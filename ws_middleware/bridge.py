@@ -21,7 +21,15 @@ from typing import Any, NamedTuple, TypeVar
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.connection import Connection
 from ws_middleware.core.frames import CloseCode, Frame
-from ws_middleware.core.messages import Data, Message, Ping, Pong, Sendable, as_message
+from ws_middleware.core.messages import (
+    Data,
+    Message,
+    Ping,
+    Pong,
+    Sendable,
+    SharedMessage,
+    as_message,
+)
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
 from ws_middleware.pool import waiting
 
@@ -165,8 +173,9 @@ class BridgedConnection(Connection):
         elif isinstance(message, Iterable) and not isinstance(message, bytearray | memoryview):
             self._send_pieces(message)
         else:
-            whole = as_message(message)
-            self._send(whole, _size(whole.data))
+            whole = as_message(message)  # a copy of what may change
+            shared = isinstance(message, SharedMessage)
+            self._send(message if shared else whole, _size(whole.data))
 
     def _send(self, message: Sendable, size: int) -> None:
         self._check_not_fragmenting()

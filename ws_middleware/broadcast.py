@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.core.endpoint import State
-from ws_middleware.core.messages import Sendable
+from ws_middleware.core.messages import Sendable, SharedMessage
 
 __all__ = ["broadcast"]
 
@@ -14,11 +14,14 @@ __all__ = ["broadcast"]
 def broadcast(connections: Iterable[AsyncConnection], message: Sendable) -> list[AsyncConnection]:
     """Send a message to all that can take it now; gives those that do not keep up.
 
+    Connections that compress alike compress it once: see `SharedMessage`.
     It is the caller's to let these skip the message, to send it to them later, or to `abort`
     them. Connections that are closing are passed over: their own handlers know.
     """
+    if isinstance(message, (str, bytes)):
+        message = SharedMessage(message)
     return [
         connection
         for connection in list(connections)
-        if connection.state is State.OPEN and not connection.send_now(message)
+        if not connection.send_now(message) and connection.state is State.OPEN
     ]

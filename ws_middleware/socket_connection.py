@@ -21,6 +21,7 @@ from ws_middleware.core.messages import (
     Ping,
     Pong,
     Sendable,
+    SharedMessage,
     TextMessage,
     as_message,
 )
@@ -181,4 +182,4 @@ class SocketConnection(Connection):
         self._driver.run(self._endpoint.abort)
 
 
-_WHOLE = (str, bytes, bytearray, memoryview, TextMessage, BinaryMessage)
+_WHOLE = (str, bytes, bytearray, memoryview, TextMessage, BinaryMessage, SharedMessage)

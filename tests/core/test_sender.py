@@ -12,7 +12,13 @@ from tests.core.wire import read_frames
 from tests.peer import BINARY, CONTINUATION, PING, PONG, TEXT, Received
 from ws_middleware.core.extensions import ActiveExtension, Role
 from ws_middleware.core.frames import Frame, Opcode
-from ws_middleware.core.messages import BinaryMessage, Message, Sendable, TextMessage
+from ws_middleware.core.messages import (
+    BinaryMessage,
+    Message,
+    Sendable,
+    SharedMessage,
+    TextMessage,
+)
 from ws_middleware.core.sender import LARGE, MAX_UNSENT_PONGS, Sender
 
 
@@ -382,6 +388,27 @@ def test_no_frame_is_made_for_a_sole_extension_that_changes_payloads() -> None:
         Received(BINARY, b"fed", fin=True, rsv=2),
     ]
     assert extension.frames == 1  # of the message with its options
+
+
+@pytest.mark.parametrize(
+    ("message", "opcode", "payload"), [("tëxt", TEXT, "tëxt".encode()), (b"\xff", BINARY, b"\xff")]
+)
+def test_shared_message_is_sent_like_any_other(
+    message: str | bytes, opcode: int, payload: bytes
+) -> None:
+    shared = SharedMessage(message)
+    for sender, masked in ((server(), False), (client(), True)):
+        sender.message(shared)
+        assert sent(sender, masked=masked) == [Received(opcode, payload, fin=True, rsv=0)]
+
+
+def test_extensions_change_shared_messages_too() -> None:
+    sender = server(Reversing())
+    sender.message(SharedMessage("abc"))
+    assert sent(sender) == [Received(TEXT, b"cba", fin=True, rsv=2)]
+    sender = server(Stamp("a"))
+    sender.message(SharedMessage("!"))
+    assert sent(sender) == [Received(TEXT, b"Aa!", fin=True, rsv=0)]
 
 
 def test_extensions_leave_control_frames_alone() -> None:

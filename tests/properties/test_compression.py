@@ -11,6 +11,7 @@ from tests.extensions.inflating import StrictInflater, far_repeats
 from tests.properties.strategies import deflate_frames, messages, permessage_deflates
 from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.core.extensions import Extension
+from ws_middleware.core.messages import SharedMessage
 from ws_middleware.extensions.contexts import Contexts
 from ws_middleware.extensions.deflate import Deflater, Inflater
 from ws_middleware.extensions.deflate_frame import DeflateFrame, XWebkitDeflateFrame
@@ -104,15 +105,23 @@ def test_of_several_extensions_one_is_agreed_on(
     st.integers(1, 9),
     st.booleans(),
     st.booleans(),
-    st.lists(st.binary()),
+    st.lists(st.tuples(st.binary(), st.booleans())),
 )
 @pytest.mark.row(170, 177, 185)
 def test_any_decoder_with_the_agreed_window_reads_what_we_write(
-    bits: int, level: int, memory: int, takeover: bool, crowded: bool, payloads: list[bytes]
+    bits: int,
+    level: int,
+    memory: int,
+    takeover: bool,
+    crowded: bool,
+    payloads: list[tuple[bytes, bool]],
 ) -> None:
     deflater = Deflater(bits, level, memory, takeover, Contexts(0 if crowded else 1))
     strict, inflater = StrictInflater(bits), Inflater(bits, takeover)
-    for payload in [*payloads, far_repeats(8), *payloads]:
-        compressed = deflater.deflate(payload, True)
+    for payload, shared in [*payloads, (far_repeats(8), False), *payloads]:
+        if shared:
+            compressed = deflater.deflate_shared(SharedMessage(payload))
+        else:
+            compressed = deflater.deflate(payload, True)
         assert strict.inflate(compressed) == payload
         assert inflater.inflate(compressed, True, len(payload)) == payload

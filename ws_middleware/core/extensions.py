@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from ws_middleware.core.frames import Frame
 from ws_middleware.core.headers import Parameter, format_extension
-from ws_middleware.core.messages import Message
+from ws_middleware.core.messages import Message, SharedMessage
 
 __all__ = [
     "ActiveExtension",
@@ -77,6 +77,10 @@ class PayloadExtension(ActiveExtension, abc.ABC):
     @abc.abstractmethod
     def encode_payload(self, payload: bytes) -> bytes | None:
         """Change the payload of a whole message; None sends it as it is, without a mark."""
+
+    def encode_shared(self, message: SharedMessage) -> bytes | None:
+        """Do the same for a message of many connections, whose `encoded` is there for them all."""
+        return self.encode_payload(message.payload)
 
     @abc.abstractmethod
     def decode_payload(self, payload: bytes, budget: int | None) -> bytes:

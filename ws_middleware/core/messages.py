@@ -7,7 +7,7 @@ Text is checked as UTF-8 while it arrives; limits are checked before anything is
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from ws_middleware.core.frames import CloseCode, Frame, Opcode
@@ -22,6 +22,7 @@ __all__ = [
     "Ping",
     "Pong",
     "Sendable",
+    "SharedMessage",
     "TextMessage",
     "as_message",
     "fragment",
@@ -48,8 +49,31 @@ class BinaryMessage:
 
 
 Message = TextMessage | BinaryMessage
+
+
+class SharedMessage:
+    """Hold a message for many connections: those that compress alike compress it once.
+
+    For that it refers to no earlier message, and the next one of each connection not to it or
+    to any before: both get longer, by about a third where they are small JSON.
+
+    >>> SharedMessage("news").message
+    TextMessage(data='news', compress=True)
+    """
+
+    __slots__ = ("encoded", "message", "payload")
+
+    def __init__(self, message: str | bytes | bytearray | memoryview) -> None:
+        self.message: Message = as_message(message)
+        data = self.message.data
+        #: What a frame holds of it.
+        self.payload: bytes = data.encode() if isinstance(data, str) else data
+        #: What extensions made of that, by what they have to agree on for it.
+        self.encoded: dict[Hashable, bytes] = {}
+
+
 #: What `send` takes as one message, or as one fragment.
-Sendable = str | bytes | bytearray | memoryview | TextMessage | BinaryMessage
+Sendable = str | bytes | bytearray | memoryview | TextMessage | BinaryMessage | SharedMessage
 
 
 def as_message(data: Sendable) -> Message:
@@ -60,6 +84,8 @@ def as_message(data: Sendable) -> Message:
     """
     if isinstance(data, TextMessage | BinaryMessage):
         return data
+    if isinstance(data, SharedMessage):
+        return data.message
     if isinstance(data, str):
         return TextMessage(data)
     if isinstance(data, bytes | bytearray | memoryview):

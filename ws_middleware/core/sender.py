@@ -11,7 +11,13 @@ from collections.abc import Callable, Sequence
 from ws_middleware.core.codec import WHOLE_BINARY, WHOLE_TEXT, encode_frame, encode_header
 from ws_middleware.core.extensions import ActiveExtension, Role, sole_payload_extension
 from ws_middleware.core.frames import FIN, MAX_CONTROL_PAYLOAD, OPCODE_BITS, Frame, Opcode
-from ws_middleware.core.messages import Message, Sendable, as_message
+from ws_middleware.core.messages import (
+    Message,
+    Sendable,
+    SharedMessage,
+    TextMessage,
+    as_message,
+)
 
 __all__ = ["Sender"]
 
@@ -66,21 +72,28 @@ class Sender:
 
     def message(self, message: Sendable) -> None:
         """Send a whole message."""
-        if self._opcode is not None or not isinstance(message, (str, bytes)):
+        if self._opcode is not None or (self._extensions and self._sole is None):
             self._message(as_message(message))
-            return
-        first = WHOLE_TEXT if isinstance(message, str) else WHOLE_BINARY
-        if not self._extensions:  # the most frequent case
-            self._write(first, message)
-        elif self._sole is not None:
-            payload = message.encode() if isinstance(message, str) else message
-            changed = self._sole.encode_payload(payload)
-            if changed is None:
-                self._write(first, payload)
+        elif isinstance(message, (str, bytes)):
+            first = WHOLE_TEXT if isinstance(message, str) else WHOLE_BINARY
+            if self._sole is None:  # the most frequent case
+                self._write(first, message)
             else:
-                self._write(first | self._sole.reserved_bits, changed)
+                payload = message.encode() if isinstance(message, str) else message
+                self._write_either(first, payload, self._sole.encode_payload(payload))
+        elif isinstance(message, SharedMessage):
+            first = WHOLE_TEXT if isinstance(message.message, TextMessage) else WHOLE_BINARY
+            changed = None if self._sole is None else self._sole.encode_shared(message)
+            self._write_either(first, message.payload, changed)
         else:
             self._message(as_message(message))
+
+    def _write_either(self, first: int, payload: bytes, changed: bytes | None) -> None:
+        """Send a payload, or what the sole extension made of it."""
+        if changed is None or self._sole is None:
+            self._write(first, payload)
+        else:
+            self._write(first | self._sole.reserved_bits, changed)
 
     def _message(self, message: Message) -> None:
         if self._opcode is not None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.headers import Parameter
+from ws_middleware.core.messages import SharedMessage
 from ws_middleware.errors import ProtocolError
 from ws_middleware.extensions.contexts import Contexts
 
@@ -23,6 +24,8 @@ __all__ = ["Deflater", "Inflater", "check_compressor", "collect", "parse_window_
 TAIL = b"\x00\x00\xff\xff"
 #: An empty final block: zlib sees the end of a unit in it, if the unit ends with a whole block.
 END = b"\x03\x00"
+#: What the tail of an empty flush leaves: one byte of an empty block (§7.2.3.6).
+EMPTY = b"\x00"
 
 
 def parse_window_bits(value: str | None) -> int:
@@ -85,14 +88,22 @@ class Deflater:
     def deflate(self, payload: bytes, final: bool) -> bytes:
         """Compress a piece; the last one of a unit comes without the tail of its flush."""
         compressor = self._contexts.take(id(self)) or self._make()
-        data: bytes = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        data = _flush(compressor, payload)
         if self._takeover or not final:
             self._contexts.keep(id(self), compressor)
         if not final:
             return data
-        # "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end" (§7.2.1); nothing
-        # but the tail of an empty flush leaves the one byte of an empty block (§7.2.3.6).
-        return data[:-4] or b"\x00"
+        # "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end" (§7.2.1)
+        return data[:-4] or EMPTY
+
+    def deflate_shared(self, message: SharedMessage) -> bytes:
+        """Compress a message of many connections alone, and go on without a context."""
+        # What this end remembers is not the peer's window any more.
+        self._contexts.take(id(self))
+        agreed = (self._bits, self._level, self._memory, self._library)
+        if agreed not in message.encoded:
+            message.encoded[agreed] = _flush(self._make(), message.payload)[:-4] or EMPTY
+        return message.encoded[agreed]
 
     def _make(self) -> Any:
         # zlib has no raw window of 8 bits. Without matches there is no window at all, which
@@ -105,6 +116,11 @@ class Deflater:
         if self._library == "isal":
             make = importlib.import_module("isal.isal_zlib").compressobj
         return make(self._level, zlib.DEFLATED, -self._bits, self._memory)
+
+
+def _flush(compressor: Any, payload: bytes) -> bytes:
+    data: bytes = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    return data
 
 
 class Inflater:

@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 from ws_middleware.core.extensions import ActiveExtension, Extension, PayloadExtension, Role
 from ws_middleware.core.frames import RSV1, Frame
 from ws_middleware.core.headers import Parameter
+from ws_middleware.core.messages import SharedMessage
 from ws_middleware.extensions.contexts import DEFAULT_BUDGET, Contexts
 from ws_middleware.extensions.deflate import Deflater, Inflater, collect, parse_window_bits
 
@@ -128,6 +129,9 @@ class _Active(PayloadExtension):
 
     def encode_payload(self, payload: bytes) -> bytes:
         return self._deflater.deflate(payload, True)
+
+    def encode_shared(self, message: SharedMessage) -> bytes:
+        return self._deflater.deflate_shared(message)
 
     def decode_payload(self, payload: bytes, budget: int | None) -> bytes:
         return self._inflater.inflate(payload, True, budget)

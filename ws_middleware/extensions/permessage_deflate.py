@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 from ws_middleware.core.extensions import ActiveExtension, Extension, PayloadExtension, Role
 from ws_middleware.core.frames import RSV1, Frame, Opcode
 from ws_middleware.core.headers import Parameter
+from ws_middleware.core.messages import SharedMessage
 from ws_middleware.extensions.contexts import DEFAULT_BUDGET, Contexts
 from ws_middleware.extensions.deflate import (
     Deflater,
@@ -178,6 +179,10 @@ class _Active(PayloadExtension):
 
     def encode_payload(self, payload: bytes) -> bytes | None:
         return None if len(payload) < self._threshold else self._deflater.deflate(payload, True)
+
+    def encode_shared(self, message: SharedMessage) -> bytes | None:
+        small = len(message.payload) < self._threshold
+        return None if small else self._deflater.deflate_shared(message)
 
     def decode_payload(self, payload: bytes, budget: int | None) -> bytes:
         return self._inflater.inflate(payload, True, budget)
