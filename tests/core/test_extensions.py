@@ -20,7 +20,7 @@ from ws_middleware.core.extensions import (
 )
 from ws_middleware.core.frames import RSV1, RSV2, Frame, Opcode
 from ws_middleware.core.headers import Parameter, parse_extensions
-from ws_middleware.core.messages import Message, TextMessage
+from ws_middleware.core.messages import Message, SharedMessage, TextMessage
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
 
 
@@ -207,3 +207,9 @@ def test_payloads_alone_are_seen_by_one_extension_that_needs_no_more() -> None:
     assert sole_payload_extension([one]) is one
     for extensions in ([], [one, one], [ActiveExtension()], [_Translating()]):
         assert sole_payload_extension(extensions) is None
+
+
+def test_shared_message_is_changed_for_each_connection_by_default() -> None:
+    shared = SharedMessage("abc")
+    assert Reversing().encode_shared(shared) == b"cba"
+    assert shared.encoded == {}

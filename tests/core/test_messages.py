@@ -13,6 +13,7 @@ from ws_middleware.core.messages import (
     Data,
     Message,
     Sendable,
+    SharedMessage,
     TextMessage,
     as_message,
     decode_text,
@@ -316,3 +317,18 @@ def test_a_message_makes_text_by_its_first_opcode() -> None:
     assembler.add(Opcode.CONTINUATION, b"xt", fin=True)
     assembler.add(Opcode.BINARY, b"\xff", fin=False)
     assert not assembler.makes_text(Opcode.CONTINUATION)
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "payload"),
+    [
+        ("tëxt", TextMessage("tëxt"), "tëxt".encode()),
+        (bytearray(b"\xff"), BinaryMessage(b"\xff"), b"\xff"),
+    ],
+)
+def test_shared_message_holds_what_frames_hold_of_it(
+    given: str | bytearray, message: Message, payload: bytes
+) -> None:
+    shared = SharedMessage(given)
+    assert as_message(shared) == message
+    assert (shared.payload, shared.encoded) == (payload, {})

@@ -9,10 +9,6 @@ import zlib
 
 import pytest
 
-from tests.core.pair import ConnectionPair
-from tests.extensions.inflating import StrictInflater
-from ws_middleware.core.extensions import Extension
-from ws_middleware.core.messages import SharedMessage
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate
 from ws_middleware.extensions.contexts import Contexts
 from ws_middleware.extensions.deflate import Deflater, Inflater
@@ -85,43 +81,6 @@ def test_context_may_go_between_the_pieces_of_a_message() -> None:
     deflater, inflater = make_deflater(Contexts(0), takeover=False), Inflater(12, False)
     pieces = [inflater.inflate(deflater.deflate(HELLO, last), last, None) for last in (False, True)]
     assert pieces == [HELLO, HELLO]
-
-
-# --- messages of many connections ---
-
-
-def test_shared_message_is_compressed_once_for_those_that_agreed_on_the_same() -> None:
-    shared = SharedMessage(HELLO)
-    same = [make_deflater(Contexts(9)) for _ in range(3)]
-    first, *others = [deflater.deflate_shared(shared) for deflater in same]
-    assert all(other is first for other in others)
-    narrow = Deflater(9, 6, 5, True, Contexts(9))
-    assert narrow.deflate_shared(shared) is not first
-    assert StrictInflater(9).inflate(narrow.deflate_shared(shared)) == HELLO
-
-
-def test_nothing_refers_to_what_was_before_a_shared_message() -> None:
-    deflater, inflater = make_deflater(Contexts(9)), Inflater(12, True)
-    deflater.deflate(HELLO, True)
-    behind = deflater.deflate_shared(SharedMessage(HELLO)), deflater.deflate(HELLO, True)
-    # This peer has seen nothing before, and keeps nothing.
-    assert [Inflater(12, False).inflate(data, True, None) for data in behind] == [HELLO, HELLO]
-    again = deflater.deflate(HELLO, True)
-    assert len(again) < len(behind[1])
-    assert inflater.inflate(behind[1], True, None) == inflater.inflate(again, True, None) == HELLO
-
-
-@pytest.mark.parametrize("kind", [PermessageDeflate, DeflateFrame])
-@pytest.mark.parametrize("data", [b"", "a", "small", 300 * "large "])
-def test_peers_read_shared_messages_among_their_own(
-    kind: type[Extension], data: str | bytes
-) -> None:
-    pair = ConnectionPair(client_extensions=[kind()])
-    own = 300 * "own "
-    for message in (own, SharedMessage(data), own, SharedMessage(data)):
-        pair.server.send_message(message)
-    pair.run()
-    assert pair.at_client == [own, data, own, data]
 
 
 def test_nothing_is_kept_for_those_who_are_gone() -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.core.wire import chopped
 from tests.extensions.inflating import TAIL, StrictInflater, deflate, far_repeats
 from ws_middleware.core.headers import Parameter
+from ws_middleware.core.messages import SharedMessage
 from ws_middleware.errors import ProtocolError
 from ws_middleware.extensions.contexts import Contexts
 from ws_middleware.extensions.deflate import (
@@ -21,6 +22,7 @@ from ws_middleware.extensions.deflate import (
 )
 
 MIB = 2**20
+TALK = b"Hello, " * 3
 HELLO = bytes.fromhex("f248cdc9c90700")  # RFC 7692 §7.2.3.1
 
 
@@ -154,6 +156,30 @@ def test_larger_windows_find_more() -> None:
     payload = b"".join(far_repeats(bits) for bits in (9, 11, 13))
     sizes = [len(make_deflater(bits).deflate(payload, True)) for bits in (8, 10, 12, 15)]
     assert sizes == sorted(set(sizes), reverse=True)
+
+
+# --- messages of many connections ---
+
+
+def test_shared_message_is_compressed_once_for_those_that_agreed_on_the_same() -> None:
+    shared = SharedMessage(TALK)
+    same = [make_deflater() for _ in range(3)]
+    first, *others = [deflater.deflate_shared(shared) for deflater in same]
+    assert all(other is first for other in others)
+    narrow = make_deflater(bits=9)
+    assert narrow.deflate_shared(shared) is not first
+    assert StrictInflater(9).inflate(narrow.deflate_shared(shared)) == TALK
+
+
+def test_nothing_refers_to_what_was_before_a_shared_message() -> None:
+    deflater, inflater = make_deflater(), make_inflater()
+    deflater.deflate(TALK, True)
+    behind = deflater.deflate_shared(SharedMessage(TALK)), deflater.deflate(TALK, True)
+    # This peer has seen nothing before, and keeps nothing.
+    assert [inflate(data) for data in behind] == [TALK, TALK]
+    again = deflater.deflate(TALK, True)
+    assert len(again) < len(behind[1])
+    assert inflate(behind[1], inflater) == inflate(again, inflater) == TALK
 
 
 # --- decompressing ---

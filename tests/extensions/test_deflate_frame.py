@@ -14,7 +14,7 @@ from tests.peer import BINARY, CONTINUATION, PING, PONG, TEXT, Received, frame
 from ws_middleware.core.endpoint import Endpoint, Item
 from ws_middleware.core.extensions import accept_offers, confirm_response
 from ws_middleware.core.headers import format_extension, parse_extensions
-from ws_middleware.core.messages import TextMessage
+from ws_middleware.core.messages import SharedMessage, TextMessage
 from ws_middleware.errors import ConnectionClosed
 from ws_middleware.extensions.deflate_frame import DeflateFrame, XWebkitDeflateFrame
 from ws_middleware.options import Options
@@ -339,3 +339,13 @@ def test_each_end_asks_for_its_own_window() -> None:
         pair.client.send_message(piece)
         (received,) = read_frames(pair.client.data_to_send(), masked=True)
         assert strict.inflate(received.payload) == piece
+
+
+@pytest.mark.parametrize("data", [b"", "a", 300 * "large "])
+def test_peers_read_shared_messages_among_their_own(data: str | bytes) -> None:
+    pair = ConnectionPair(client_extensions=[DeflateFrame()])
+    own = 300 * "own "
+    for message in (own, SharedMessage(data), own, SharedMessage(data)):
+        pair.server.send_message(message)
+    pair.run()
+    assert pair.at_client == [own, data, own, data]

@@ -15,7 +15,7 @@ from ws_middleware.core.endpoint import Endpoint, Item
 from ws_middleware.core.extensions import Agreement, accept_offers, confirm_response
 from ws_middleware.core.frames import Frame, Opcode
 from ws_middleware.core.headers import format_extension, parse_extensions
-from ws_middleware.core.messages import BinaryMessage, TextMessage
+from ws_middleware.core.messages import BinaryMessage, SharedMessage, TextMessage
 from ws_middleware.errors import ConnectionClosed
 from ws_middleware.extensions.deflate_frame import DeflateFrame
 from ws_middleware.extensions.permessage_deflate import PermessageDeflate
@@ -628,3 +628,13 @@ def test_defaults_agree_on_small_windows() -> None:
     pair = ConnectionPair(client_extensions=[PermessageDeflate()])
     assert str(pair.accepted[0]) == f"{NAME}; server_max_window_bits=12; client_max_window_bits=12"
     assert pair.accepted[0].agreed == pair.confirmed[0].agreed
+
+
+@pytest.mark.parametrize("data", [b"", "a", "small", 300 * "large "])
+def test_peers_read_shared_messages_among_their_own(data: str | bytes) -> None:
+    pair = ConnectionPair(client_extensions=[PermessageDeflate()])
+    own = 300 * "own "
+    for message in (own, SharedMessage(data), own, SharedMessage(data)):
+        pair.server.send_message(message)
+    pair.run()
+    assert pair.at_client == [own, data, own, data]
