@@ -58,8 +58,8 @@ class Session:
         if connection is None:
             self._disconnect = _disconnected(CloseCode.ABNORMAL, "")
             return self._disconnect
-        if not connection.endpoint.messages_waiting:
-            await self._wait_for_arrival(connection)
+        if not connection.endpoint.queue and (arrival := self._expect_arrival(connection)):
+            await arrival
         try:
             if self._detached:
                 await connection.wait_closed()
@@ -72,13 +72,12 @@ class Session:
             return {"type": "websocket.receive", "text": data}
         return {"type": "websocket.receive", "bytes": data}
 
-    async def _wait_for_arrival(self, connection: AsyncConnection) -> None:
-        """Wait until there is something to receive, or until `detach`; nothing is taken."""
-        if self._driver is None or self._detached or connection.state is not State.OPEN:
-            return
+    def _expect_arrival(self, connection: AsyncConnection) -> asyncio.Future[None] | None:
+        """Give what ends when there is something to receive, or with `detach`; nothing is taken."""
+        if self._driver is None or self._detached or connection.endpoint.state is not State.OPEN:
+            return None
         self._arrival = self._driver.expect_input()
-        if self._arrival is not None:
-            await self._arrival
+        return self._arrival
 
     def detach(self) -> None:
         """Give no more messages to the application: they go past it from now on."""
