@@ -7,7 +7,7 @@ it gets its loss reported to the lender. At most 128 KiB of input are handled pe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 from ws_middleware.alarms import alarms_of
@@ -43,7 +43,6 @@ class StreamDriver(asyncio.BufferedProtocol):
     __slots__ = (
         "__weakref__",
         "_block",
-        "_change",
         "_half_closed",
         "_loop",
         "_on_lost",
@@ -58,6 +57,7 @@ class StreamDriver(asyncio.BufferedProtocol):
         "_unwritten",
         "_waiter",
         "_wants_pieces",
+        "_watchers",
         "endpoint",
         "write_paused",
     )
@@ -80,7 +80,8 @@ class StreamDriver(asyncio.BufferedProtocol):
         self._reading_paused = False
         self._waiter: asyncio.Future[None] | None = None  # of the one receiver
         self._wants_pieces = False
-        self._change: asyncio.Future[None] | None = None  # there is room to write, or the end
+        #: They wait until there is room to write, or the end.
+        self._watchers: Sequence[asyncio.Future[None]] = ()
         self._rings_at: float | None = None  # the alarm
         self._soon: asyncio.Handle | None = None
         self._unwritten = 0
@@ -164,8 +165,9 @@ class StreamDriver(asyncio.BufferedProtocol):
         self._wake_receiver()
         self._wake_watchers()
         self._answer_pings()
-        if self._on_lost is not None:
-            self._on_lost(exc)
+        on_lost, self._on_lost = self._on_lost, None  # no cycle is left behind
+        if on_lost is not None:
+            on_lost(exc)
 
     # --- what the connection calls ---
 
@@ -225,9 +227,10 @@ class StreamDriver(asyncio.BufferedProtocol):
         return waiter
 
     def _watch(self) -> asyncio.Future[None]:
-        if self._change is None:
-            self._change = self._loop.create_future()
-        return asyncio.shield(self._change)  # of many who wait, one may give up
+        watcher = self._loop.create_future()
+        # Those who gave up meanwhile are forgotten.
+        self._watchers = [*(one for one in self._watchers if not one.done()), watcher]
+        return watcher
 
     # --- inside ---
 
@@ -257,9 +260,10 @@ class StreamDriver(asyncio.BufferedProtocol):
             waiter.set_result(None)
 
     def _wake_watchers(self) -> None:
-        change, self._change = self._change, None
-        if change is not None:
-            change.set_result(None)
+        watchers, self._watchers = self._watchers, ()
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(None)
 
     def _answer_pings(self) -> None:
         answered, self.endpoint.acknowledged = self.endpoint.acknowledged, ()
