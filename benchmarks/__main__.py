@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.load import LoadError, build
 from benchmarks.measure import WORKLOADS, Timing, Workload, measure
+from benchmarks.plot import make_plot
 from benchmarks.report import make_report
 from benchmarks.servers import BROADCASTING, SERVERS, WITHOUT_COMPRESSION
 
@@ -79,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     report = make_report(costs, conditions)
     print(report)
     parsed.output.write_text(report)
+    parsed.output.with_suffix(".svg").write_text(make_plot(costs))
     return 0
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -14,6 +15,7 @@ from benchmarks import auth, codec, load
 from benchmarks import client as client_comparison
 from benchmarks.clients import BLOCKING, CLIENTS, LOOPING, run_blocking, run_looping
 from benchmarks.measure import WORKLOADS
+from benchmarks.plot import make_plot
 from benchmarks.report import make_report
 from benchmarks.servers import SERVERS
 from ws_middleware import AsyncConnection, Server, WebSockets
@@ -109,6 +111,13 @@ def test_report_gives_ratios_of_medians_and_of_rounds() -> None:
     report = make_report(costs, "3 rounds")
     assert "| websockets : ws_middleware | **2.40** (1.50 to 5.00) |" in report
     assert "| websockets | 24.00 | 20.00 to 40.00 | 41,667 |" in report
+
+
+def test_plot_shows_how_much_more_than_the_reference() -> None:
+    costs = {"32": {"ws_middleware": [10.0], "websockets": [25.0], "picows": []}, "1k": {}}
+    drawn = make_plot(costs)
+    titles = [one.text for one in ElementTree.fromstring(drawn).iter() if "title" in one.tag]
+    assert titles == ["ws_middleware 2.50", "websockets 1.00"]
 
 
 def test_protocol_layer_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
