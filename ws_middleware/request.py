@@ -7,7 +7,6 @@ request is in none of its views any more.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, MutableMapping
 from functools import cached_property, lru_cache
 from typing import Any
@@ -18,7 +17,7 @@ from werkzeug.http import parse_cookie
 from werkzeug.urls import uri_to_iri
 
 from ws_middleware.core.handshake import RequestHead
-from ws_middleware.core.headers import PackedFields, field_values, parse_token_list
+from ws_middleware.core.headers import field_values, pack_fields, parse_token_list
 
 __all__ = ["Address", "Request", "scrub_environ", "shared_name"]
 
@@ -208,8 +207,8 @@ class Request:
 
     def pack(self) -> None:
         """Take little memory: the handshake is over, and the request is kept for its handler."""
-        with contextlib.suppress(ValueError):
-            self.head = self.head._replace(fields=PackedFields(self.head.fields))
+        method, target, version, fields = self.head
+        self.head = RequestHead(method, target, version, pack_fields(fields))
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!a}>"
