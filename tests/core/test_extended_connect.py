@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ws_middleware.core.extended_connect import as_upgrade, is_extended_connect, stream_fields
+from ws_middleware.core.extended_connect import as_upgrade, fields_for, is_extended_connect
 from ws_middleware.core.handshake import RequestHead, check_request, upgrade_fields
 
 VERSION = ("sec-websocket-version", "13")
@@ -51,4 +51,4 @@ def test_fields_without_a_meaning_in_a_stream_are_not_believed() -> None:
 
 def test_response_leaves_out_what_a_stream_has_no_use_for() -> None:
     fields = [*upgrade_fields("dGhlIHNhbXBsZSBub25jZQ==", "chat", ()), ("X-More", "1")]
-    assert stream_fields(fields) == [("Sec-WebSocket-Protocol", "chat"), ("X-More", "1")]
+    assert fields_for("2", fields) == [("Sec-WebSocket-Protocol", "chat"), ("X-More", "1")]

@@ -78,7 +78,7 @@ def test_command_is_one_that_exists(block: Block, command: str) -> None:
         check_our_command(arguments)
     elif program == "uvicorn":
         check_uvicorn(arguments)
-    elif program == "hypercorn":
+    elif program in ("daphne", "hypercorn"):
         check_target(*arguments)
     elif program == "uwsgi":
         check_uwsgi(arguments)
