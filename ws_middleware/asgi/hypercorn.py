@@ -189,6 +189,7 @@ class _Transport(StreamTransport):
         #: Whether the stream is not the whole TCP connection.
         self.has_halves = not version.startswith("1.")
         self._socket = None if self.has_halves else _transport_behind(send)
+        self._lingering: LingeringClose | None = None
         self._data: type = Body
         self._end: type = EndBody
 
@@ -216,28 +217,29 @@ class _Transport(StreamTransport):
 
     async def _hand_over(self, event: Any) -> None:
         if isinstance(event, StreamClosed):
-            self._close_socket()
+            if self._lingering is None:
+                self._lose(None)
+            else:
+                self._lingering.shutdown()
             return
         await self._send(event)
         if isinstance(event, Response):
             await self._tell(event.status_code)
         elif isinstance(event, self._end) and self._socket is not None:
-            self._socket.write_eof()
+            self._linger(self._socket)
 
-    def _close_socket(self) -> None:
-        socket = self._socket
-        if socket is None or socket.can_write_eof() or socket.is_closing():
-            self._lose(None)
+    def _linger(self, socket: asyncio.Transport) -> None:
+        """End our half of a TCP connection; what goes wrong from now on is no news to hypercorn."""
+        if socket.is_closing():
             return
-        # TLS ends with a closing of its own, behind all that the peer sends: hypercorn may have
-        # paused the reading of it.
         lender = socket.get_protocol()
 
         def on_lost(error: Exception | None) -> None:
-            lender.connection_lost(error)
+            lender.connection_lost(None)
             self._lose(error)
 
-        LingeringClose(socket, self._close_timeout, on_lost).send(b"", last=True)
+        self._lingering = LingeringClose(socket, self._close_timeout, on_lost)
+        self._lingering.send(b"", last=True)
 
     def _lose(self, error: Exception | None) -> None:
         super()._lose(error)
