@@ -42,7 +42,7 @@ LAYERS = {
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         raw accepting
         asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.direct asgi.guard asgi.scopes asgi.pump asgi.streams asgi.hypercorn
+        asgi.direct asgi.guard asgi.scopes asgi.pump asgi.streams asgi.hypercorn asgi.gunicorn
         asgi.install asgi.tunnel asgi.event_endpoint asgi.events asgi.foreign_loop asgi.middleware
         server
         client.credentials client.proxies client.watching client.plan client.socks
@@ -75,10 +75,12 @@ THIRD_PARTIES = {
         "asgi.install",
         "asgi.streams",
         "asgi.hypercorn",
+        "asgi.gunicorn",
         "asgi.tunnel",
         "server",
     ],
     "hypercorn": ["asgi.hypercorn"],
+    "gunicorn": ["asgi.gunicorn"],
     "a2wsgi": ["asgi.adapting"],
     "trio": ["asgi.foreign_loop"],
     "python_socks": ["client.socks"],

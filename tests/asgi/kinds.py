@@ -85,6 +85,7 @@ _PORTS = {
 _TLS = {
     "uvicorn": ("--ssl-certfile", "--ssl-keyfile"),
     "hypercorn": ("--certfile", "--keyfile"),
+    "gunicorn": ("--certfile", "--keyfile"),
 }
 
 KINDS = [
@@ -156,7 +157,7 @@ KINDS = [
     ),
     Kind("hypercorn", "hypercorn", "hypercorn"),
     Kind("hypercorn-uvloop", "hypercorn, uvloop", "hypercorn", ("-k", "uvloop")),
-    Kind("hypercorn-tls", "hypercorn, TLS", "hypercorn", tls=True),
+    Kind("hypercorn-tls", "hypercorn, uvloop, TLS", "hypercorn", ("-k", "uvloop"), tls=True),
     Kind("hypercorn-http2", "hypercorn, HTTP/2", "hypercorn", http2=True),
     Kind("hypercorn-oldest", "hypercorn 0.17", "hypercorn", oldest=True),
     Kind(
@@ -203,8 +204,39 @@ KINDS = [
         "gunicorn-asgi",
         "gunicorn, its asgi worker",
         "gunicorn",
+        ("-k", "asgi", "--workers", "2"),
+        early="lost",
+    ),
+    Kind(
+        "gunicorn-asgi-asyncio",
+        "gunicorn, its asgi worker, asyncio",
+        "gunicorn",
+        ("-k", "asgi", "--asgi-loop", "asyncio"),
+        early="lost",
+    ),
+    Kind(
+        "gunicorn-asgi-tls",
+        "gunicorn, its asgi worker, TLS",
+        "gunicorn",
+        ("-k", "asgi"),
+        tls=True,
+        early="lost",
+    ),
+    Kind(
+        "gunicorn-asgi-oldest",
+        "gunicorn 26.2, its asgi worker",
+        "gunicorn",
+        ("-k", "asgi"),
+        oldest=True,
+        early="lost",
+    ),
+    Kind(
+        "gunicorn-asgi-events",
+        "gunicorn, its asgi worker, its own WebSockets",
+        "gunicorn",
         ("-k", "asgi", "--graceful-timeout", "1"),
         frames=False,
+        switched_off=True,
         early="lost",
         denies=False,
         stops_with=None,

@@ -24,8 +24,13 @@ logger: logging.Logger = logging.getLogger("ws_middleware")
 
 #: The environment variable that, set to 0, leaves every server as it is.
 SWITCH = "WS_MIDDLEWARE_INSTALL"
-#: Ours for other servers, by the module of what calls an application's lifespan.
-_DROP_INS = {"hypercorn.asyncio.lifespan": "ws_middleware.asgi.hypercorn"}
+#: Ours for other servers, by the module of what calls an application.
+_DROP_INS = {
+    "hypercorn.asyncio.lifespan": "ws_middleware.asgi.hypercorn",
+    "gunicorn.asgi.lifespan": "ws_middleware.asgi.gunicorn",
+    "gunicorn.asgi.protocol": "ws_middleware.asgi.gunicorn",  # below a mount, with a request
+    "gunicorn.asgi.websocket": "ws_middleware.asgi.gunicorn",
+}
 #: How many objects behind a `receive` are looked at: other middlewares may have wrapped it.
 _REACH = 100
 
