@@ -21,7 +21,7 @@ def oldest(name: str) -> str:
     """Give the oldest version of a server that the package allows."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["servers"]]
-    matches = [re.fullmatch(rf"{name}(?:\[\w+\])?>=([\d.]+)", one) for one in required]
+    matches = [re.fullmatch(rf"{name}(?:\[[\w,]+\])?>=([\d.]+)", one) for one in required]
     (version,) = [match.group(1) for match in matches if match]
     return version
 

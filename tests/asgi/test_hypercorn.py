@@ -30,7 +30,7 @@ from tests.core.wire import read_frames
 from tests.inprocess import in_virtual_time, settled
 from tests.peer import BINARY, CLOSE, PING, TEXT, Received, frame
 from ws_middleware import AsyncConnection, WebSockets
-from ws_middleware.asgi.hypercorn import WebSocketStream
+from ws_middleware.asgi.hypercorn import HTTP3Stream, WebSocketStream
 from ws_middleware.asgi.install import install
 
 PROTOCOLS = [hypercorn.protocol.h11, hypercorn.protocol.h2]
@@ -109,7 +109,8 @@ class Stream:
         self.room.set()
         address = ("127.0.0.1", 9), ("127.0.0.1", 8000)
         rest = (self.context, self.group, False, *address, self.send, 1)
-        self.stream = WebSocketStream(ASGIWrapper(app), self.config, *rest)
+        kind = HTTP3Stream if version == "3" else WebSocketStream
+        self.stream = kind(ASGIWrapper(app), self.config, *rest)
         self.path, self.version = path, version
 
     async def send(self, event: Event) -> None:
@@ -217,6 +218,44 @@ async def test_handler_that_does_not_receive_stops_the_reading(version: str) -> 
     await stream.stream.handle(StreamClosed(stream_id=1))
     await settled()
     assert blocked.done()
+
+
+@in_virtual_time
+async def test_nobody_waits_for_a_stream_of_http3() -> None:
+    stream = Stream("/deaf", "3")
+    await stream.open()
+    for _ in range(40):
+        await stream.give(frame(BINARY, bytes(5000)))
+    await settled()
+    assert not stream.stream.idle
+    for _ in range(40):
+        await stream.give(frame(BINARY, bytes(5000)))
+    await settled()
+    assert stream.stream.idle
+
+
+@in_virtual_time
+async def test_what_nobody_received_in_http3_is_not_lost() -> None:
+    stream = Stream("/echo", "3")
+    await stream.open()
+    stream.room.clear()
+    for _ in range(40):
+        await settled()
+        await stream.give(frame(BINARY, bytes(5000)))
+    stream.room.set()
+    await stream.give(frame(CLOSE, (1000).to_bytes(2, "big")))
+    await stream.stream.handle(EndBody(stream_id=1))
+    await settled()
+    assert [one.opcode for one in stream.frames] == [BINARY] * 40 + [CLOSE]
+
+
+@in_virtual_time
+async def test_dead_peer_is_noticed_by_endpoints_of_the_app_in_http3() -> None:
+    stream = Stream("/own", "3")
+    await stream.open()
+    await asyncio.sleep(60)
+    assert stream.frames[0].opcode == PING
+    assert stream.stream.idle
 
 
 @in_virtual_time

@@ -10,10 +10,12 @@ halves have ended, since hypercorn stumbles over what comes later.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import importlib
 import importlib.util
 import inspect
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -40,11 +42,16 @@ from ws_middleware.asgi.types import Scope
 from ws_middleware.errors import HandshakeError
 from ws_middleware.options import Options
 
-__all__ = ["WebSocketStream", "install"]
+__all__ = ["HTTP3Stream", "WebSocketStream", "install"]
 
 #: What hypercorn makes the object of a stream with.
 _PARAMETERS = ["app", "config", "context", "task_group", "ssl", "client", "server"]
 _PARAMETERS += ["send", "stream_id"]
+
+#: How many bytes of a stream of HTTP/3 may wait until somebody receives them.
+_MAX_KEPT = 2**18
+
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 #: The configurations of the servers that are ours.
 _configs: WeakSet[Any] = WeakSet()
@@ -56,13 +63,13 @@ def install(lifespan: Any) -> None:
     Raises whatever tells that this hypercorn is not known.
     """
     lifespan.app.app  # noqa: B018  an ASGI app, in its wrapper
-    protocols: list[Any] = [h11, h2]
+    ours: list[tuple[Any, type]] = [(h11, WebSocketStream), (h2, WebSocketStream)]
     if lifespan.config.quic_bind and importlib.util.find_spec("aioquic"):
-        protocols.append(importlib.import_module("hypercorn.protocol.h3"))
-    for protocol in protocols:
+        ours.append((importlib.import_module("hypercorn.protocol.h3"), HTTP3Stream))
+    for protocol, kind in ours:
         if not isinstance(protocol.WSStream, functools.partial):
             _check(protocol.WSStream)
-            protocol.WSStream = functools.partial(_open_stream, protocol.WSStream)
+            protocol.WSStream = functools.partial(_open_stream, kind, protocol.WSStream)
     _configs.add(lifespan.config)
 
 
@@ -77,8 +84,10 @@ def _check(stock: Any) -> None:
         end(stream_id=1)
 
 
-def _open_stream(stock: Callable[..., Any], app: Any, config: Any, *rest: Any) -> Any:
-    return (WebSocketStream if config in _configs else stock)(app, config, *rest)
+def _open_stream(
+    ours: Callable[..., Any], stock: Callable[..., Any], app: Any, config: Any, *rest: Any
+) -> Any:
+    return (ours if config in _configs else stock)(app, config, *rest)
 
 
 class WebSocketStream:
@@ -113,32 +122,39 @@ class WebSocketStream:
 
     async def handle(self, event: Any) -> None:
         """Take an event of the stream."""
+        if isinstance(event, Request):
+            self._begin(event)
+        elif not self._input_ended:
+            self._input_ended = isinstance(event, EndBody | StreamClosed)
+            await self._take(event)
+            await self._forget()
+
+    async def _take(self, event: Any) -> None:
         if isinstance(event, Data | Body):
             await self._transport.feed(event.data)
-        elif isinstance(event, Request):
-            self._begin(event)
-        elif isinstance(event, EndBody | StreamClosed) and not self._input_ended:
-            self._input_ended = True
+        elif self._input_ended:
             self._transport.end_input(lost=isinstance(event, StreamClosed))
-            await self._forget()
 
     def _begin(self, event: Request) -> None:
         scope = self._make_scope(event)
-        options = Options(
-            max_message_size=self._config.websocket_max_message_size,
-            ping_interval=self._config.websocket_ping_interval,
-            origins="*",  # a policy is the application's here
-        )
+        options = self._make_options()
         handshake = StreamHandshake(Terms(self._app.app, options), _state_of(self._context), scope)
         if self._context.terminated.is_set():
             handshake.shutdown()
         tell = functools.partial(self._tell, scope, time.time())
-        self._transport = _Transport(self._send, self._id, scope["http_version"], options, tell)
+        self._transport = _Transport(self._send, self._id, event.http_version, options, tell)
         self._transport.attach(handshake)
         refusal = None
         if not valid_server_name(self._config, event):
             refusal = HandshakeError(404, "this server has another name (setting: server_names)")
         self._task_group.spawn(self._serve, refusal)
+
+    def _make_options(self) -> Options:
+        return Options(
+            max_message_size=self._config.websocket_max_message_size,
+            ping_interval=self._config.websocket_ping_interval,
+            origins="*",  # a policy is the application's here
+        )
 
     def _make_scope(self, event: Request) -> Scope:
         path, _, query = event.raw_path.partition(b"?")
@@ -169,6 +185,47 @@ class WebSocketStream:
         """Write hypercorn's line of the access log."""
         told = {"status": status, "headers": []}
         await self._config.log.access({**scope, "type": "websocket"}, told, time.time() - begun)
+
+
+class HTTP3Stream(WebSocketStream):
+    """Be one of HTTP/3: what all peers send comes in one loop there, so nothing may wait in it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._kept: asyncio.Queue[Any] = asyncio.Queue()
+        self._kept_size = 0
+
+    def _make_options(self) -> Options:
+        options = super()._make_options()
+        if options.ping_interval is None:  # nothing else tells that a peer is gone
+            options = dataclasses.replace(options, ping_interval=Options().ping_interval)
+        return options
+
+    async def _take(self, event: Any) -> None:
+        if self._transport.is_closing():
+            return
+        self._kept.put_nowait(event)
+        self._kept_size += _size(event)
+        if self._kept_size > _MAX_KEPT:
+            logger.warning("a peer over HTTP/3 has sent %d bytes too early", self._kept_size)
+            self._transport.abort()
+
+    async def _take_kept(self) -> None:
+        while True:
+            event = await self._kept.get()
+            await super()._take(event)
+            self._kept_size -= _size(event)
+
+    async def _serve(self, refusal: HandshakeError | None) -> None:
+        taking = asyncio.create_task(self._take_kept())
+        try:
+            await super()._serve(refusal)
+        finally:
+            taking.cancel()
+
+
+def _size(event: Any) -> int:
+    return len(getattr(event, "data", b""))
 
 
 class _Transport(StreamTransport):
