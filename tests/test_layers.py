@@ -43,8 +43,8 @@ LAYERS = {
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         raw accepting
         asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.direct asgi.guard asgi.install asgi.pump asgi.tunnel
-        asgi.event_endpoint asgi.events asgi.foreign_loop asgi.scopes asgi.middleware
+        asgi.direct asgi.guard asgi.scopes asgi.pump asgi.streams asgi.hypercorn asgi.gunicorn
+        asgi.install asgi.tunnel asgi.event_endpoint asgi.events asgi.foreign_loop asgi.middleware
         server
         client.credentials client.proxies client.watching client.plan client.socks
         client.opening client.blocking client.asynchronous client.backoff client.reconnecting client
@@ -70,7 +70,18 @@ THIRD_PARTIES = {
     "werkzeug": ["auth.stores", "request", "routing"],
     "passlib": ["auth.files"],
     "h11": ["asgi.guard", "request_reader", "response_reader"],
-    "uvicorn": ["asgi.uvicorn", "asgi.guard", "asgi.install", "asgi.tunnel", "server"],
+    "uvicorn": [
+        "asgi.uvicorn",
+        "asgi.guard",
+        "asgi.install",
+        "asgi.streams",
+        "asgi.hypercorn",
+        "asgi.gunicorn",
+        "asgi.tunnel",
+        "server",
+    ],
+    "hypercorn": ["asgi.hypercorn"],
+    "gunicorn": ["asgi.gunicorn"],
     "a2wsgi": ["asgi.adapting"],
     "trio": ["asgi.foreign_loop"],
     "python_socks": ["client.socks"],

@@ -70,10 +70,11 @@ class WebSockets(Router):
     ) -> ASGIMiddleware:
         """Mount on an ASGI app, or be one: other paths are then 404.
 
-        Under uvicorn our protocol class is put in place when the app starts; with `install=False`
-        that is left to `--ws ws_middleware.asgi.uvicorn:WebSocketProtocol`. Other servers give
-        ASGI events, and the same handlers run over those. A WSGI app answers its plain requests
-        in threads; `wsgi` says that it is one, or is not, where its signature leaves that open.
+        Under uvicorn, hypercorn and gunicorn's asgi worker our classes are put in place when the
+        app starts; with `install=False` not, and uvicorn's is then chosen by
+        `--ws ws_middleware.asgi.uvicorn:WebSocketProtocol`. Other servers give ASGI events, and
+        the same handlers run over those. A WSGI app answers its plain requests in threads;
+        `wsgi` says that it is one, or is not, where its signature leaves that open.
         """
         if app is not None and (not is_asgi(app) if wsgi is None else wsgi):
             app = adapt_wsgi(app)

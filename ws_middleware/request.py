@@ -73,6 +73,8 @@ class Request:
         """Give the ASGI scope, made when it is first asked for; None outside of ASGI."""
         if callable(self._scope):
             self._scope = self._scope()
+            if self.has_withdrawn:
+                _scrub_scope(self._scope, self)
         return self._scope
 
     @property

@@ -5,9 +5,9 @@ A handler of each shape echoes, and obeys "return", "raise" and "close"; see `te
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -21,7 +21,8 @@ from ws_middleware import Request as Handshake
 
 logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
 
-logging.info("[uvicorn %s]", uvicorn.__version__)
+for server in ("uvicorn", "hypercorn", "gunicorn", "granian", "daphne"):
+    logging.info("[%s %s]", server, importlib.metadata.version(server))
 
 ws = WebSockets(max_message_size=2**20)
 ws.add("/async", shapes.serve_async)

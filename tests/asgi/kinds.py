@@ -41,7 +41,7 @@ class Kind:
     frames: bool = True
     #: Whether the environment variable leaves the server as it is.
     switched_off: bool = False
-    #: Whether it is the oldest uvicorn that is supported.
+    #: Whether it is the oldest version that is supported.
     oldest: bool = False
     tls: bool = False
     #: Whether its peers speak HTTP/2.
@@ -82,7 +82,11 @@ _PORTS = {
     "granian": lambda port: ["--interface", "asgi", "--host", "127.0.0.1", "--port", str(port)],
     "daphne": lambda port: ["-b", "127.0.0.1", "-p", str(port)],
 }
-_TLS = {"uvicorn": ("--ssl-certfile", "--ssl-keyfile")}
+_TLS = {
+    "uvicorn": ("--ssl-certfile", "--ssl-keyfile"),
+    "hypercorn": ("--certfile", "--keyfile"),
+    "gunicorn": ("--certfile", "--keyfile"),
+}
 
 KINDS = [
     Kind("uvicorn", "uvicorn"),
@@ -151,7 +155,20 @@ KINDS = [
         early="lost",
         stops_with=1012,
     ),
-    Kind("hypercorn", "hypercorn", "hypercorn", frames=False, early="refused", tells_codes=False),
+    Kind("hypercorn", "hypercorn", "hypercorn"),
+    Kind("hypercorn-uvloop", "hypercorn, uvloop", "hypercorn", ("-k", "uvloop")),
+    Kind("hypercorn-tls", "hypercorn, uvloop, TLS", "hypercorn", ("-k", "uvloop"), tls=True),
+    Kind("hypercorn-http2", "hypercorn, HTTP/2", "hypercorn", http2=True),
+    Kind("hypercorn-oldest", "hypercorn 0.17", "hypercorn", oldest=True),
+    Kind(
+        "hypercorn-events",
+        "hypercorn, its own WebSockets",
+        "hypercorn",
+        frames=False,
+        switched_off=True,
+        early="refused",
+        tells_codes=False,
+    ),
     Kind(
         "hypercorn-trio",
         "hypercorn, trio",
@@ -187,8 +204,39 @@ KINDS = [
         "gunicorn-asgi",
         "gunicorn, its asgi worker",
         "gunicorn",
+        ("-k", "asgi", "--workers", "2"),
+        early="lost",
+    ),
+    Kind(
+        "gunicorn-asgi-asyncio",
+        "gunicorn, its asgi worker, asyncio",
+        "gunicorn",
+        ("-k", "asgi", "--asgi-loop", "asyncio"),
+        early="lost",
+    ),
+    Kind(
+        "gunicorn-asgi-tls",
+        "gunicorn, its asgi worker, TLS",
+        "gunicorn",
+        ("-k", "asgi"),
+        tls=True,
+        early="lost",
+    ),
+    Kind(
+        "gunicorn-asgi-oldest",
+        "gunicorn 26.2, its asgi worker",
+        "gunicorn",
+        ("-k", "asgi"),
+        oldest=True,
+        early="lost",
+    ),
+    Kind(
+        "gunicorn-asgi-events",
+        "gunicorn, its asgi worker, its own WebSockets",
+        "gunicorn",
         ("-k", "asgi", "--graceful-timeout", "1"),
         frames=False,
+        switched_off=True,
         early="lost",
         denies=False,
         stops_with=None,
@@ -213,7 +261,7 @@ def serve(kind: Kind, folder: Path) -> Iterator[Served]:
     """Run a server to the end of the block."""
     environment = {"WS_MIDDLEWARE_INSTALL": "0"} if kind.switched_off else {}
     if kind.oldest:
-        environment["PYTHONPATH"] = str(install_oldest())
+        environment["PYTHONPATH"] = str(install_oldest(kind.module))
     certificate = make_certificate(folder) if kind.tls else None
     port = free_port()
     command = kind.command(port, certificate)

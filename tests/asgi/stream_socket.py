@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import socket
 from typing import Any
 
@@ -40,7 +41,7 @@ class StreamSocket:
 
     def sendall(self, data: bytes) -> None:
         """Send a request's head, or what belongs to the request that is under way."""
-        if self._stream is None or (self._ended and data[:1].isalpha()):
+        if re.match(rb"[A-Z]+ /", data):
             head, _, data = data.partition(b"\r\n\r\n")
             self._ask(head.decode("latin-1"), data)
         else:
@@ -106,6 +107,8 @@ class StreamSocket:
         self._flush()
 
     def _take(self, event: h2.events.Event) -> None:
+        if getattr(event, "stream_id", self._stream) != self._stream:
+            return  # the end of an earlier response
         if isinstance(event, h2.events.ResponseReceived):
             self._received += self._head_of(event.headers)
         elif isinstance(event, h2.events.DataReceived):

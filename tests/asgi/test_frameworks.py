@@ -11,11 +11,21 @@ import pytest
 from tests.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer
 from tests.running import RunningServer, eventually, free_port, is_listening, run_command
 
+#: What runs the app under each server that lets us have its frames.
+SERVERS = {
+    "uvicorn": ["uvicorn", "--port", "{}"],
+    "hypercorn": ["hypercorn", "--bind", "127.0.0.1:{}"],
+    "gunicorn": ["gunicorn", "-k", "asgi", "--no-control-socket", "--bind", "127.0.0.1:{}"],
+}
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+
+@pytest.fixture(scope="module", params=SERVERS)
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "tests.asgi.frameworks:app", "--port", str(port)]
+    options = [word.format(port) for word in SERVERS[request.param]]
+    command = [sys.executable, "-m", *options, "tests.asgi.frameworks:app"]
     with run_command(command, tmp_path_factory.mktemp("frameworks") / "log") as server:
         server.port = port
         eventually(lambda: is_listening(port) or server.process.poll() is not None)

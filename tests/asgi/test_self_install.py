@@ -1,4 +1,4 @@
-"""Plain `uvicorn app:app` is enough, whatever stands around our middleware."""
+"""Plain `uvicorn app:app` is enough, whatever stands around our middleware; so it is elsewhere."""
 
 from __future__ import annotations
 
@@ -48,6 +48,40 @@ def test_frames_are_ours_from_the_beginning(
     with serving(tmp_path, f"tests.asgi.nested:{name}", *options) as server:
         assert ask(server.port) == "frames"
     assert "Traceback" not in server.log
+
+
+#: What runs an app under servers other than uvicorn.
+OTHERS = {
+    "hypercorn": ["hypercorn", "--bind"],
+    "gunicorn": ["gunicorn", "-k", "asgi", "--no-control-socket", "--bind"],
+}
+
+
+@contextmanager
+def serving_elsewhere(server: str, folder: Path, app: str) -> Iterator[RunningServer]:
+    port = free_port()
+    command = [sys.executable, "-m", *OTHERS[server], f"127.0.0.1:{port}", app]
+    with run_command(command, folder / "log") as running:
+        running.port = port
+        eventually(lambda: is_listening(port))
+        yield running
+
+
+@pytest.mark.parametrize("server", OTHERS)
+@pytest.mark.parametrize("name", ["whole", "added", "stacked"])
+def test_frames_are_ours_from_the_beginning_elsewhere(
+    tmp_path: Path, server: str, name: str
+) -> None:
+    with serving_elsewhere(server, tmp_path, f"tests.asgi.nested:{name}") as running:
+        assert ask(running.port) == "frames"
+    assert "Traceback" not in running.log
+
+
+@pytest.mark.parametrize(("server", "later"), [("hypercorn", "events"), ("gunicorn", "frames")])
+def test_below_a_mount_elsewhere(tmp_path: Path, server: str, later: str) -> None:
+    with serving_elsewhere(server, tmp_path, "tests.asgi.nested:mounted") as running:
+        told = [ask(running.port, "/below/ping") for _ in range(2)]
+        assert told == ["events", later]
 
 
 @pytest.mark.parametrize("ws", ["auto", "none"])

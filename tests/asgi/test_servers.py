@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from tests.asgi.conftest import Connect, connect
 from tests.asgi.kinds import KINDS, SHAPES, Kind, Served, serve, shapes
-from tests.asgi.oldest import OLDEST
+from tests.asgi.oldest import oldest
 from tests.peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, Reply, frame
 from tests.running import Log, eventually
 from tests.wsgi.apps import CLOSE_CODE
@@ -41,8 +41,9 @@ def request(peer: Peer, path: str, **fields: str | None) -> Reply:
 
 
 def test_version_is_the_one_that_is_meant(server: Served) -> None:
-    oldest = OLDEST if server.kind.oldest else uvicorn.__version__
-    eventually(lambda: f"[uvicorn {oldest}" in server.log)
+    name = server.kind.module
+    meant = oldest(name) if server.kind.oldest else importlib.metadata.version(name)
+    eventually(lambda: f"[{name} {meant}" in server.log)
 
 
 # --- conversations ---

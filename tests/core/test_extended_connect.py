@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ws_middleware.core.extended_connect import as_upgrade, is_extended_connect, stream_fields
+from ws_middleware.core.extended_connect import (
+    accepting_status,
+    as_upgrade,
+    fields_for,
+    is_extended_connect,
+)
 from ws_middleware.core.handshake import RequestHead, check_request, upgrade_fields
 
 VERSION = ("sec-websocket-version", "13")
@@ -51,4 +56,16 @@ def test_fields_without_a_meaning_in_a_stream_are_not_believed() -> None:
 
 def test_response_leaves_out_what_a_stream_has_no_use_for() -> None:
     fields = [*upgrade_fields("dGhlIHNhbXBsZSBub25jZQ==", "chat", ()), ("X-More", "1")]
-    assert stream_fields(fields) == [("Sec-WebSocket-Protocol", "chat"), ("X-More", "1")]
+    assert fields_for("2", fields) == [("Sec-WebSocket-Protocol", "chat"), ("X-More", "1")]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_what_came_in_http1_stays_as_it_is(version: str) -> None:
+    request = RequestHead("GET", "/chat", version, [("Upgrade", "websocket")])
+    assert as_upgrade(request) is request
+    assert fields_for(version, request.fields) == request.fields
+
+
+@pytest.mark.parametrize(("version", "status"), [("1.1", 101), ("2", 200), ("3", 200)])
+def test_status_that_accepts(version: str, status: int) -> None:
+    assert accepting_status(version) == status

@@ -78,8 +78,8 @@ def test_command_is_one_that_exists(block: Block, command: str) -> None:
         check_our_command(arguments)
     elif program == "uvicorn":
         check_uvicorn(arguments)
-    elif program == "hypercorn":
-        check_target(*arguments)
+    elif program in ("daphne", "gunicorn", "hypercorn"):
+        check_target(arguments[-1])
     elif program == "uwsgi":
         check_uwsgi(arguments)
     elif program == "pip":

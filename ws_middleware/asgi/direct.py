@@ -27,6 +27,6 @@ def direct(scope: Mapping[str, Any]) -> AsyncConnection:
     if not isinstance(handshake, WebSocketProtocol):
         raise UnsupportedError(
             "direct() needs frames, and this ASGI server keeps them to itself; "
-            "uvicorn and `python -m ws_middleware` let us have them"
+            "uvicorn, hypercorn, gunicorn and `python -m ws_middleware` let us have them"
         )
     return handshake.direct()

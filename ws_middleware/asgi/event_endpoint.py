@@ -87,7 +87,7 @@ class EventEndpoint(Endpoint):
 def _unsupported(name: str) -> UnsupportedError:
     return UnsupportedError(
         f"{name} needs frames, and this ASGI server keeps them to itself; "
-        "uvicorn and `python -m ws_middleware` let us have them"
+        "uvicorn, hypercorn, gunicorn and `python -m ws_middleware` let us have them"
     )
 
 

@@ -155,7 +155,7 @@ class ASGIMiddleware:
         request = request_of(scope)
         error: HandshakeError | None = None
         if is_extended_connect(request.head):
-            await serve_stream(self, request, scope, receive, send)
+            await serve_stream(self, scope, receive, send)
             return
         if self.router.match(request.path) is not None and is_attempt(request.head):
             error = _breach(request.head)

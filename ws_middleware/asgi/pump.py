@@ -1,4 +1,4 @@
-"""A transport made of an ASGI server's two callables, with a task for each direction.
+"""Transports made of what a server calls and awaits, with a task for each direction.
 
 Rule 1: `receive` is always pending unless reading is paused, or nobody would learn that the
 peer left. Rule 2: nothing is sent behind the end. Rule 3: whatever a server raises means that
@@ -10,23 +10,24 @@ from __future__ import annotations
 import abc
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from ws_middleware.asgi.types import Event, Receive, Send
+from ws_middleware.asgi.types import Event, Receive
 
-__all__ = ["Pump"]
+__all__ = ["Outlet", "Pump"]
 
 
-class Pump(asyncio.Transport):
-    """Carry events between a server and a protocol."""
+class Outlet(asyncio.Transport):
+    """Carry a protocol's events to a server, of whatever kind it takes."""
 
-    def __init__(self, receive: Receive, send: Send, high_water: int) -> None:
+    def __init__(self, send: Callable[[Any], Awaitable[None]], high_water: int) -> None:
         super().__init__()
-        self._receive = receive
         self._send = send
         self._high_water = high_water
         self._loop = asyncio.get_running_loop()
         self._protocol: asyncio.Protocol | asyncio.BufferedProtocol
-        self._outbox: deque[tuple[Event, int]] = deque()
+        self._outbox: deque[tuple[Any, int]] = deque()
         self._unsent = 0
         self._write_paused = False
         self._filled = asyncio.Event()  # the outbox has something, or nothing will follow
@@ -37,7 +38,6 @@ class Pump(asyncio.Transport):
 
     def start(self) -> None:
         """Begin to carry."""
-        self._reader = self._loop.create_task(self._read())
         self._writer = self._loop.create_task(self._write())
 
     async def stop(self, timeout: float | None) -> None:
@@ -45,35 +45,12 @@ class Pump(asyncio.Transport):
         self._ending = True
         self._filled.set()
         await asyncio.wait([self._writer], timeout=timeout)
-        for task in (self._reader, self._writer):
-            task.cancel()
-        await asyncio.gather(self._reader, self._writer, return_exceptions=True)
+        await _end(self._writer)
         self._lose(None)
-
-    # --- from the server ---
-
-    @abc.abstractmethod
-    def _take(self, event: Event) -> None:
-        """Give an event of the server to the protocol."""
-
-    async def _read(self) -> None:
-        try:
-            while True:
-                await self._readable.wait()
-                event = await self._receive()
-                ends = event["type"].endswith(".disconnect")
-                if ends:
-                    self._give_up_sending()
-                self._take(event)
-                if ends:
-                    return
-        except Exception as error:
-            self._give_up_sending()
-            self._lose(error)
 
     # --- to the server ---
 
-    def _put(self, event: Event, size: int) -> None:
+    def _put(self, event: Any, size: int) -> None:
         """Queue an event that counts for `size` bytes."""
         if self._said_goodbye:
             return
@@ -100,7 +77,7 @@ class Pump(asyncio.Transport):
             await self._filled.wait()
         return bool(self._outbox)
 
-    async def _hand_over(self, event: Event) -> None:
+    async def _hand_over(self, event: Any) -> None:
         await self._send(event)
 
     def _on_sent(self, size: int) -> None:
@@ -143,3 +120,49 @@ class Pump(asyncio.Transport):
     def is_closing(self) -> bool:
         """Tell whether the end was asked for."""
         return self._closing
+
+
+class Pump(Outlet):
+    """Carry events in both directions."""
+
+    def __init__(
+        self, receive: Receive, send: Callable[[Event], Awaitable[None]], high_water: int
+    ) -> None:
+        super().__init__(send, high_water)
+        self._receive = receive
+
+    def start(self) -> None:
+        """Begin to carry."""
+        self._reader = self._loop.create_task(self._read())
+        super().start()
+
+    async def stop(self, timeout: float | None) -> None:
+        """Let what was sent leave within `timeout` seconds, and stop."""
+        try:
+            await super().stop(timeout)
+        finally:
+            await _end(self._reader)
+
+    @abc.abstractmethod
+    def _take(self, event: Event) -> None:
+        """Give an event of the server to the protocol."""
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                await self._readable.wait()
+                event = await self._receive()
+                ends = event["type"].endswith(".disconnect")
+                if ends:
+                    self._give_up_sending()
+                self._take(event)
+                if ends:
+                    return
+        except Exception as error:
+            self._give_up_sending()
+            self._lose(error)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

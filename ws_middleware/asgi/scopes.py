@@ -18,7 +18,7 @@ from ws_middleware.errors import HandshakeError
 from ws_middleware.logs import handshake_refused
 from ws_middleware.request import Request
 
-__all__ = ["accept", "refuse", "request_of", "respond"]
+__all__ = ["accept", "encode_fields", "refuse", "request_of", "respond"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
@@ -57,19 +57,24 @@ _OFFER = "sec-websocket-protocol"
 
 async def respond(send: Send, error: HandshakeError, kind: str = "http.response") -> None:
     """Answer with the response that refuses a request; `kind` is what its events begin with."""
-    headers = _encoded(refusal_fields(error))
+    headers = encode_fields(refusal_fields(error))
     await send({"type": f"{kind}.start", "status": error.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": error.body})
 
 
 async def accept(send: Send, subprotocol: str | None, fields: Fields) -> None:
     """Accept a `websocket` scope."""
-    event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": _encoded(fields)}
+    event = {
+        "type": "websocket.accept",
+        "subprotocol": subprotocol,
+        "headers": encode_fields(fields),
+    }
     await send(event)
 
 
-def _encoded(fields: Fields) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode("latin-1")) for name, value in fields]
+def encode_fields(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """Write fields as ASGI wants them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields]
 
 
 async def refuse(request: Request, scope: Scope, send: Send, error: HandshakeError) -> None:

@@ -199,13 +199,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """Answer a request: check it, then ask the application."""
         self._begun = True
         self._early = leftover + self._early
-        self.request = Request(
-            head,
-            remote_address=self.transport.get_extra_info("peername"),
-            secure=self.transport.get_extra_info("sslcontext") is not None,
-            root_path=self._config.root_path,
-            scope=self._make_scope,
-        )
+        self.request = self._make_request(head)
         try:
             if refusal is not None:
                 raise refusal
@@ -219,6 +213,15 @@ class WebSocketProtocol(asyncio.Protocol):
         self._task = self._loop.create_task(work)
         self._server_state.tasks.add(self._task)
         self._task.add_done_callback(self._forget_task)
+
+    def _make_request(self, head: RequestHead) -> Request:
+        return Request(
+            head,
+            remote_address=self.transport.get_extra_info("peername"),
+            secure=self.transport.get_extra_info("sslcontext") is not None,
+            root_path=self._config.root_path,
+            scope=self._make_scope,
+        )
 
     def _find_work(self, deadline: float | None) -> Coroutine[Any, Any, None]:
         """Ask our middleware directly where it is the whole app, or let the app run."""
@@ -431,7 +434,10 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._may_try_again(error):
             self._await_next_request(encode_refusal(error, goes_on=True))
         else:
-            self._send_last(encode_refusal(error, self.request.method))
+            self._send_refusal(error)
+
+    def _send_refusal(self, error: HandshakeError) -> None:
+        self._send_last(encode_refusal(error, self.request.method))
 
     def _may_try_again(self, error: HandshakeError) -> bool:
         """Tell whether the peer may answer a challenge on the same TCP connection."""
@@ -462,24 +468,28 @@ class WebSocketProtocol(asyncio.Protocol):
         """Answer with an application's own response; its end is the end of the stream."""
         if self._lingering is not None:
             self._lingering.send(body, last=not more)
-        elif not self.is_decided:
-            handshake_refused(
-                self.request.remote_address,
-                self.request.target,
-                HandshakeError(status, "denied by the application"),
-            )
-            kept = [field for field in fields if field[0].lower() not in _HOP_BY_HOP]
-            if not more:
-                kept.append(("Content-Length", str(len(body))))
-            kept.append(("Connection", "close"))
-            self._send_last(encode_response(status, [*self._default_fields(), *kept], body), more)
+        if self.is_decided:
+            return
+        reason = HandshakeError(status, "denied by the application")
+        handshake_refused(self.request.remote_address, self.request.target, reason)
+        kept = [field for field in fields if field[0].lower() not in _HOP_BY_HOP]
+        if not more:
+            kept.append(("Content-Length", str(len(body))))
+        kept.append(("Connection", "close"))
+        self._send_denial(status, kept, body, last=not more)
 
-    def _send_last(self, response: bytes, more: bool = False) -> None:
+    def _send_denial(
+        self, status: int, fields: list[tuple[str, str]], body: bytes, *, last: bool
+    ) -> None:
+        fields = [*self._default_fields(), *fields]
+        self._send_last(encode_response(status, fields, body), last=last)
+
+    def _send_last(self, response: bytes, *, last: bool = True) -> None:
         self._decide()
         self._lingering = LingeringClose(
             self.transport, self._options.close_timeout, self.connection_lost
         )
-        self._lingering.send(response, last=not more)
+        self._lingering.send(response, last=last)
 
     def _default_fields(self) -> list[tuple[str, str]]:
         return [

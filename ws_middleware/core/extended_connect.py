@@ -1,8 +1,9 @@
 """WebSockets as a stream of HTTP/2 or HTTP/3: the extended CONNECT (RFC 8441, RFC 9220).
 
 It is translated to the GET that means the same, and the 101 of that to a 200, so that everything
-above knows one opening handshake. Rule: the protocol that is asked for may be hidden by a server;
-a CONNECT with a path and a version of WebSocket can ask for nothing else.
+above knows one opening handshake; what came in HTTP/1.1 stays as it is. Rule: the protocol that is
+asked for may be hidden by a server; a CONNECT with a path and a version of WebSocket can ask for
+nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterable
 from ws_middleware.core.handshake import RequestHead
 from ws_middleware.core.headers import Fields, field_values
 
-__all__ = ["as_upgrade", "is_extended_connect", "stream_fields"]
+__all__ = ["accepting_status", "as_upgrade", "fields_for", "is_extended_connect"]
+
+_STREAMS = ("2", "3")
 
 #: "The Host, … Upgrade, and Connection header fields … Sec-WebSocket-Key … are not used"
 #: (RFC 8441 §5): whoever reads the translated request finds these.
@@ -35,7 +38,7 @@ def is_extended_connect(head: RequestHead) -> bool:
     """
     return (
         head.method == "CONNECT"
-        and head.version in ("2", "3")
+        and head.version in _STREAMS
         and head.target.startswith("/")
         and bool(field_values(head.fields, "sec-websocket-version"))
     )
@@ -43,16 +46,27 @@ def is_extended_connect(head: RequestHead) -> bool:
 
 def as_upgrade(head: RequestHead) -> RequestHead:
     """Translate to the request of RFC 6455 §4.1 that means the same."""
+    if head.version not in _STREAMS:
+        return head
     return RequestHead("GET", head.target, "1.1", [*_used(head.fields), *_MEANT])
 
 
-def stream_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def accepting_status(version: str) -> int:
+    """Give the status that accepts: of a CONNECT any 2xx does (RFC 8441 §5).
+
+    >>> accepting_status("1.1"), accepting_status("2")
+    (101, 200)
+    """
+    return 200 if version in _STREAMS else 101
+
+
+def fields_for(version: str, fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Leave out of a response what a stream has no use for (RFC 8441 §5, RFC 9113 §8.2.2).
 
-    >>> stream_fields([("Upgrade", "websocket"), ("Sec-WebSocket-Protocol", "chat")])
+    >>> fields_for("2", [("Upgrade", "websocket"), ("Sec-WebSocket-Protocol", "chat")])
     [('Sec-WebSocket-Protocol', 'chat')]
     """
-    return _used(fields)
+    return _used(fields) if version in _STREAMS else list(fields)
 
 
 def _used(fields: Fields | Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

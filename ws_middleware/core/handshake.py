@@ -34,6 +34,7 @@ __all__ = [
     "check_request",
     "check_response",
     "choose_subprotocol",
+    "connection_fields",
     "encode_connect",
     "encode_refusal",
     "encode_request",
@@ -255,6 +256,19 @@ def refusal_fields(error: HandshakeError) -> list[tuple[str, str]]:
     return [*fields, ("Content-Length", str(len(error.body)))]
 
 
+def connection_fields(error: HandshakeError, *, goes_on: bool = False) -> list[tuple[str, str]]:
+    """Give the fields that say what becomes of the connection behind a refusal in HTTP/1.1.
+
+    >>> connection_fields(HandshakeError(404, "no"))
+    [('Connection', 'close')]
+    """
+    named = {name.lower(): value for name, value in error.headers}
+    # "a server MUST … send an Upgrade header field in a 426" and name it in Connection
+    # (RFC 9110 §15.5.22, §7.8).
+    tokens = ([] if goes_on else ["close"]) + (["Upgrade"] if "upgrade" in named else [])
+    return [("Connection", ", ".join(tokens))] if tokens else []
+
+
 def encode_response(status: int, fields: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:
     """Write a whole response, the body as it stands.
 
@@ -279,13 +293,7 @@ def encode_refusal(error: HandshakeError, method: str = "GET", *, goes_on: bool 
     >>> encode_refusal(HandshakeError(404, "no")).splitlines()[0]
     b'HTTP/1.1 404 Not Found'
     """
-    named = {name.lower(): value for name, value in error.headers}
-    # "a server MUST … send an Upgrade header field in a 426" and name it in Connection
-    # (RFC 9110 §15.5.22, §7.8).
-    tokens = ([] if goes_on else ["close"]) + (["Upgrade"] if "upgrade" in named else [])
-    fields = refusal_fields(error)
-    if tokens:
-        fields.append(("Connection", ", ".join(tokens)))
+    fields = [*refusal_fields(error), *connection_fields(error, goes_on=goes_on)]
     # "The server MUST NOT send content in the response" to HEAD (RFC 9110 §9.3.2).
     return encode_response(error.status, fields, b"" if method == "HEAD" else error.body)
 
