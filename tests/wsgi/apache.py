@@ -1,0 +1,67 @@
+"""Apache with mod_wsgi, as Debian has it: its configuration, and the command that runs it."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.running import ROOT, free_port
+
+__all__ = ["EVENT", "OPENED", "PREFORK", "command"]
+
+PROGRAM = "/usr/sbin/apache2"
+MODULES = "/usr/lib/apache2/modules"
+
+CONFIGURATION = """\
+ServerRoot {folder}
+DefaultRuntimeDir {folder}
+PidFile {folder}/pid
+ServerName localhost
+Listen 127.0.0.1:{port}
+ErrorLog /dev/stderr
+{lines}
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule reqtimeout_module {modules}/mod_reqtimeout.so
+LoadModule wsgi_module {modules}/mod_wsgi.so
+LogFormat "\\"%r\\" %>s" short
+CustomLog /dev/stdout short
+StartServers 1
+WSGIPythonHome /usr
+WSGIPythonPath {path}
+WSGIScriptAlias / {folder}/app.wsgi
+"""
+#: One process with two threads, and one process with one.
+EVENT = (
+    f"LoadModule mpm_event_module {MODULES}/mod_mpm_event.so",
+    *("ServerLimit 1", "ThreadsPerChild 2", "MaxRequestWorkers 2", "MinSpareThreads 1"),
+)
+PREFORK = (f"LoadModule mpm_prefork_module {MODULES}/mod_mpm_prefork.so", "MaxRequestWorkers 1")
+#: What the documentation says that WebSockets need.
+OPENED = ("WSGIPassApacheRequest On", "WSGIApplicationGroup %{GLOBAL}")
+#: Apache does not run as root, but what tests write is only to be read by root.
+AS_SOMEBODY = (
+    *("setpriv", "--reuid", "www-data", "--regid", "www-data", "--clear-groups"),
+    *("--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"),
+)
+
+
+def command(folder: Path, app: str, lines: Iterable[str]) -> list[str]:
+    """Write a configuration with further lines, and a script with an app; give what runs them."""
+    if not Path(MODULES, "mod_wsgi.so").exists():
+        assert os.environ.get("CI") != "true", "mod_wsgi is not installed"
+        pytest.skip("mod_wsgi is not installed")
+    configuration = CONFIGURATION.format(
+        folder=folder,
+        port=free_port(),
+        lines="\n".join(lines),
+        modules=MODULES,
+        path=f"{ROOT}:{sysconfig.get_path('purelib')}",
+    )
+    (folder / "apache.conf").write_text(configuration)
+    (folder / "app.wsgi").write_text(f"from tests.wsgi.apps import *\n\napplication = {app}\n")
+    prefix = AS_SOMEBODY if os.geteuid() == 0 else ()
+    return [*prefix, PROGRAM, "-f", str(folder / "apache.conf"), "-D", "FOREGROUND"]
