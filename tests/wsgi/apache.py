@@ -40,8 +40,12 @@ EVENT = (
     *("ServerLimit 1", "ThreadsPerChild 2", "MaxRequestWorkers 2", "MinSpareThreads 1"),
 )
 PREFORK = (f"LoadModule mpm_prefork_module {MODULES}/mod_mpm_prefork.so", "MaxRequestWorkers 1")
-#: What the documentation says that WebSockets need.
-OPENED = ("WSGIPassApacheRequest On", "WSGIApplicationGroup %{GLOBAL}")
+#: What the documentation says that WebSockets need; and let requests with a body of no length
+#: come as far as to us.
+OPENED = (
+    *("WSGIPassApacheRequest On", "WSGIApplicationGroup %{GLOBAL}", "WSGIPassAuthorization On"),
+    "WSGIChunkedRequest On",
+)
 #: Apache does not run as root, but what tests write is only to be read by root.
 AS_SOMEBODY = (
     *("setpriv", "--reuid", "www-data", "--regid", "www-data", "--clear-groups"),

@@ -69,6 +69,8 @@ class Kind:
     underscore: str = "dropped"
     #: Where a connection over TLS is served, if the server itself ends TLS.
     tls: str = ""
+    #: Statuses of responses behind which it closes the connection.
+    closes_behind: tuple[int, ...] = ()
     #: Whether it ends in the middle of a request when it is told to, and then tells nobody.
     ends_abruptly: bool = False
 
@@ -186,6 +188,7 @@ KINDS = [
         "apache",
         (*apache.EVENT, *apache.OPENED),
         threads=2,
+        closes_behind=(400,),
     ),
     Kind(
         "apache-prefork",
@@ -194,6 +197,7 @@ KINDS = [
         "apache",
         (*apache.PREFORK, *apache.OPENED),
         threads=1,
+        closes_behind=(400,),
     ),
     Kind("paste", "bottle", "Paste's httpserver", threads=10, access_log="", underscore="taken"),
 ]
@@ -292,10 +296,10 @@ _WRONG = re.compile(
     # Apache's own words; as mod_wsgi's errors it logs all that the app prints.
     r"|\[(?!wsgi)\w+:(?:warn|error|crit|alert|emerg)\]"
 )
-#: What Django says of itself and of a 404, gunicorn of what it refuses by itself, waitress of a
-#: request that waits for a thread, and uWSGI of its user.
+#: What Django says of itself and of a 404, gunicorn of what it refuses by itself, waitress and
+#: Apache of a request that waits for a thread, and uWSGI of its user.
 _HARMLESS = re.compile(
-    r'" 4\d\d |Not Found: /|Invalid request from|Task queue depth is'
+    r'" 4\d\d |reached MaxRequestWorkers|Not Found: /|Invalid request from|Task queue depth is'
     r"|a development server|Reloader is on|you are running uWSGI as root"
 )
 
