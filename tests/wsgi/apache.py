@@ -15,6 +15,8 @@ __all__ = ["EVENT", "OPENED", "PREFORK", "command"]
 
 PROGRAM = "/usr/sbin/apache2"
 MODULES = "/usr/lib/apache2/modules"
+#: Where Apache's Python finds the package, its tests and what they need.
+PATH = f"{ROOT}:{sysconfig.get_path('purelib')}"
 
 CONFIGURATION = """\
 ServerRoot {folder}
@@ -34,10 +36,11 @@ WSGIPythonHome /usr
 WSGIPythonPath {path}
 WSGIScriptAlias / {folder}/app.wsgi
 """
-#: One process with two threads, and one process with one.
+#: One process: with ten threads, since the event module drops idle connections where all are
+#: busy, and with one.
 EVENT = (
     f"LoadModule mpm_event_module {MODULES}/mod_mpm_event.so",
-    *("ServerLimit 1", "ThreadsPerChild 2", "MaxRequestWorkers 2", "MinSpareThreads 1"),
+    *("ServerLimit 1", "ThreadsPerChild 10", "MaxRequestWorkers 10", "MinSpareThreads 1"),
 )
 PREFORK = (f"LoadModule mpm_prefork_module {MODULES}/mod_mpm_prefork.so", "MaxRequestWorkers 1")
 #: What the documentation says that WebSockets need; and let requests with a body of no length
@@ -63,7 +66,7 @@ def command(folder: Path, app: str, lines: Iterable[str]) -> list[str]:
         port=free_port(),
         lines="\n".join(lines),
         modules=MODULES,
-        path=f"{ROOT}:{sysconfig.get_path('purelib')}",
+        path=PATH,
     )
     (folder / "apache.conf").write_text(configuration)
     (folder / "app.wsgi").write_text(f"from tests.wsgi.apps import *\n\napplication = {app}\n")

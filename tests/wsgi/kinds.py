@@ -187,7 +187,7 @@ KINDS = [
         "Apache's mod_wsgi, event",
         "apache",
         (*apache.EVENT, *apache.OPENED),
-        threads=2,
+        threads=10,
         closes_behind=(400,),
     ),
     Kind(

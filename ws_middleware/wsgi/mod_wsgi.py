@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from ctypes import c_int, c_int64, c_size_t, c_uint, c_void_p
+import os
+from ctypes import c_int, c_int64, c_size_t, c_void_p
 from typing import Any, ClassVar
 
 from ws_middleware.errors import HandshakeError
-from ws_middleware.native import make_socket
+from ws_middleware.native import make_socket, start_thread
+from ws_middleware.waiting import ThreadWaiting
+from ws_middleware.wsgi.endings import tell_when
 from ws_middleware.wsgi.hijack import Hijacker, Taken, swap
 from ws_middleware.wsgi.types import Environ
 
-__all__ = ["ModWSGI"]
+__all__ = ["ModWSGI", "find_setting"]
 
 #: How much is asked for at once of what Apache holds, in bytes; it reads blocks of this size.
 _BLOCK = 8192
 #: How its filters are asked: for bytes (`util_filter.h`), without waiting (`apr_buckets.h`).
 _READ_BYTES, _NO_WAIT = 0, 1
+#: What the state of a process is called, and that of one that ends (`ap_mpm.h`).
+_STATE, _STOPPING = 13, 2
 _PROXY = "let mod_proxy_http pass this path, with upgrade=websocket, to gunicorn on another port"
 
 
@@ -30,15 +35,12 @@ def _fields(names: str, kind: Any) -> list[tuple[str, Any]]:
 
 
 class _Connection(ctypes.Structure):
-    """Be a `conn_rec` of Apache 2.4 (`httpd.h`), which only ever grows at its end."""
+    """Be the beginning of a `conn_rec` of Apache 2.4 (`httpd.h`)."""
 
     _fields_ = (
         *_fields("pool base_server vhost_lookup_data local_addr client_addr client_ip", c_void_p),
         *_fields("remote_host remote_logname local_ip local_host id conn_config notes", c_void_p),
-        *_fields("input_filters output_filters sbh bucket_alloc cs", c_void_p),
-        *_fields("data_in_input_filters data_in_output_filters flags", c_uint),
-        *_fields("aborted keepalive keepalives", c_uint),
-        *_fields("log log_id current_thread master", c_void_p),
+        *_fields("input_filters output_filters sbh bucket_alloc", c_void_p),
     )
 
 
@@ -58,6 +60,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "ap_get_brigade": (c_int, c_void_p, c_void_p, c_int, c_int, c_int64),
     "apr_brigade_flatten": (c_int, c_void_p, c_void_p, c_void_p),
     "apr_brigade_cleanup": (c_int, c_void_p),
+    "ap_mpm_query": (c_int, c_int, c_void_p),
 }
 
 
@@ -72,10 +75,12 @@ class ModWSGI(Hijacker):
 
     def take(self, environ: Environ) -> Taken:
         """Take the connection out of Apache's hands, and what it has read of it."""
-        _refuse(_find_setting(environ))
+        _refuse(find_setting(environ))
         apache = _load()
         request = _request_of(environ)
-        _refuse(_find_layer(apache, request.connection))
+        if apache.ap_ssl_conn_is_ssl(request.connection):
+            _refuse(f"this one carries TLS, {_PROXY}")
+        _watch()
         apache.ap_flush_conn(request.connection)  # the peer may have sent requests before
         living = _swap(_number_of(apache, request.connection))
         return Taken(living, _drain(apache, request), borrowed=False)
@@ -86,8 +91,8 @@ def _refuse(problem: str) -> None:
         raise HandshakeError(501, f"Apache's mod_wsgi keeps its sockets to itself: {problem}")
 
 
-def _find_setting(environ: Environ) -> str:
-    """Say which setting stands in the way; "" where none does."""
+def find_setting(environ: Environ) -> str:
+    """Say what stands in the way, and how to have it otherwise; "" where nothing does."""
     if environ["mod_wsgi.process_group"]:
         return f"it runs in daemon mode, {_PROXY}"
     if "apache.request_rec" not in environ:
@@ -97,15 +102,8 @@ def _find_setting(environ: Environ) -> str:
         return "set WSGIApplicationGroup %{GLOBAL}, it gives none to sub-interpreters"
     if environ["apache.version"][:2] != (2, 4):
         return f"this is not Apache 2.4, {_PROXY}"
-    return ""
-
-
-def _find_layer(apache: Any, connection: Any) -> str:
-    """Say what lies between a connection and its descriptor; "" where nothing does."""
-    if connection.contents.master:
-        return "this one carries HTTP/2, set H2WebSockets off"
-    if apache.ap_ssl_conn_is_ssl(connection):
-        return f"this one carries TLS, {_PROXY}"
+    if os.name != "posix":
+        return f"none can be parked on Windows, {_PROXY}"
     return ""
 
 
@@ -122,9 +120,22 @@ def _load() -> Any:
     return apache
 
 
+@functools.cache
+def _watch() -> None:
+    """Tell the peers as soon as this process means to end: first it awaits its other requests."""
+    apache, state = _load(), c_int()
+
+    def ends() -> bool:
+        apache.ap_mpm_query(_STATE, ctypes.byref(state))
+        return state.value == _STOPPING
+
+    start_thread(lambda: tell_when(ends, ThreadWaiting()))
+
+
 def _request_of(environ: Environ) -> _Request:
-    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer_of.restype, pointer_of.argtypes = c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    pointer_of = ctypes.PYFUNCTYPE(c_void_p, ctypes.py_object, ctypes.c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )
     return _Request.from_address(pointer_of(environ["apache.request_rec"], None))
 
 
