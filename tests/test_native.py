@@ -66,7 +66,7 @@ def test_signals_that_end_an_apache_stay_out_of_our_threads(
     blocked: set[signal.Signals],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "apache", SimpleNamespace(mpm_name=module))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "apache", SimpleNamespace(mpm_name=module))
     seen: queue.SimpleQueue[set[Any]] = queue.SimpleQueue()
     former = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     start(lambda: seen.put(signal.pthread_sigmask(signal.SIG_BLOCK, [])))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import blocks_of
 from tests.running import ROOT, free_port
 
-__all__ = ["EVENT", "OPENED", "PREFORK", "command"]
+__all__ = ["EVENT", "MODULES", "OPENED", "PASSED_ON", "PATH", "PREFORK", "WORKER", "command"]
 
 PROGRAM = "/usr/sbin/apache2"
 MODULES = "/usr/lib/apache2/modules"
@@ -32,6 +33,8 @@ LoadModule wsgi_module {modules}/mod_wsgi.so
 LogFormat "\\"%r\\" %>s" short
 CustomLog /dev/stdout short
 StartServers 1
+# Bodies of unknown length come as far as to the app.
+WSGIChunkedRequest On
 WSGIPythonHome /usr
 WSGIPythonPath {path}
 WSGIScriptAlias / {folder}/app.wsgi
@@ -42,12 +45,11 @@ EVENT = (
     f"LoadModule mpm_event_module {MODULES}/mod_mpm_event.so",
     *("ServerLimit 1", "ThreadsPerChild 10", "MaxRequestWorkers 10", "MinSpareThreads 1"),
 )
+WORKER = (EVENT[0].replace("event", "worker"), *EVENT[1:])
 PREFORK = (f"LoadModule mpm_prefork_module {MODULES}/mod_mpm_prefork.so", "MaxRequestWorkers 1")
-#: What the documentation says that WebSockets need; and let requests with a body of no length
-#: come as far as to us.
-OPENED = (
-    *("WSGIPassApacheRequest On", "WSGIApplicationGroup %{GLOBAL}", "WSGIPassAuthorization On"),
-    "WSGIChunkedRequest On",
+#: What the documentation says that our sockets need, and what it says of passing them on.
+OPENED, PASSED_ON = (
+    block.text.splitlines() for block in blocks_of(ROOT / "docs/howto/mod_wsgi.md", "apache")
 )
 #: Apache does not run as root, but what tests write is only to be read by root.
 AS_SOMEBODY = (
@@ -61,14 +63,9 @@ def command(folder: Path, app: str, lines: Iterable[str]) -> list[str]:
     if not Path(MODULES, "mod_wsgi.so").exists():
         assert os.environ.get("CI") != "true", "mod_wsgi is not installed"
         pytest.skip("mod_wsgi is not installed")
-    configuration = CONFIGURATION.format(
-        folder=folder,
-        port=free_port(),
-        lines="\n".join(lines),
-        modules=MODULES,
-        path=PATH,
-    )
-    (folder / "apache.conf").write_text(configuration)
+    settings = {"lines": "\n".join(lines), "modules": MODULES, "path": PATH}
+    configuration = folder / "apache.conf"
+    configuration.write_text(CONFIGURATION.format(folder=folder, port=free_port(), **settings))
     (folder / "app.wsgi").write_text(f"from tests.wsgi.apps import *\n\napplication = {app}\n")
     prefix = AS_SOMEBODY if os.geteuid() == 0 else ()
-    return [*prefix, PROGRAM, "-f", str(folder / "apache.conf"), "-D", "FOREGROUND"]
+    return [*prefix, PROGRAM, "-f", str(configuration), "-D", "FOREGROUND"]

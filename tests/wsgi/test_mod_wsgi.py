@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from tests.asgi.stream_socket import StreamSocket
-from tests.peer import TEXT, Peer, frame
+from tests.peer import CLOSE, TEXT, Peer, frame
 from tests.tls import Certificate
 from tests.wsgi import apache
 from tests.wsgi.asking import check_plain, get
@@ -20,6 +21,7 @@ from tests.wsgi.kinds import SHAPES, Kind, errors_in, kind_of, serve
 from tests.wsgi.test_gunicorn import check_replaced, use_up
 from tests.wsgi.test_no_socket import ask, handshake
 from tests.wsgi.test_stopping import SOON, check_told, open_some
+from tests.wsgi.test_tls import SecurePeer
 from ws_middleware.wsgi.mod_wsgi import find_setting
 
 NAMES = ["apache-event", "apache-prefork"]
@@ -30,6 +32,10 @@ def configured(name: str, *lines: str) -> Kind:
     """Give a server with further lines in its configuration."""
     kind = kind_of(name)
     return replace(kind, options=(*kind.options, *lines))
+
+
+def loading(module: str) -> str:
+    return f"LoadModule {module}_module {apache.MODULES}/mod_{module}.so"
 
 
 # --- what stands in the way ---
@@ -67,26 +73,46 @@ def test_sub_interpreter_is_told_what_works(tmp_path: Path) -> None:
         check_refused(peer, "set WSGIApplicationGroup %{GLOBAL}")
 
 
-def test_tls_is_not_written_into(tmp_path: Path, certificate: Certificate) -> None:
+@contextlib.contextmanager
+def secured(certificate: Certificate, log: Path, *lines: str) -> Iterator[Callable[[], Peer]]:
+    """Serve over TLS; gives what connects."""
     kind = configured(
         "apache-event",
-        f"LoadModule ssl_module {apache.MODULES}/mod_ssl.so",
-        "SSLEngine on",
+        *(loading("ssl"), "SSLEngine on"),
         f"SSLCertificateFile {certificate.certfile}",
         f"SSLCertificateKeyFile {certificate.keyfile}",
+        *lines,
     )
-    with serve(kind, tmp_path / "log") as server, Peer(server.port) as peer:
-        peer.socket = certificate.client_context().wrap_socket(
-            peer.socket, server_hostname="127.0.0.1"
-        )
+    with serve(kind, log) as server:
+        yield lambda: SecurePeer(server.port, certificate)
+
+
+def test_tls_is_not_written_into(tmp_path: Path, certificate: Certificate) -> None:
+    with secured(certificate, tmp_path / "log") as connect, connect() as peer:
         check_refused(peer, "TLS", "upgrade=websocket")
+
+
+def test_what_works_instead(tmp_path: Path, certificate: Certificate) -> None:
+    with contextlib.ExitStack() as stack:
+        gunicorn = stack.enter_context(serve(kind_of("gunicorn-sync"), tmp_path / "log"))
+        *lines, passing = apache.PASSED_ON
+        passing = passing.replace("/live/", "/").replace(":8000", f":{gunicorn.port}")
+        assert passing.count("/ ") == 2
+        modules = [loading(name) for name in ("proxy", "proxy_http")]
+        connecting = secured(certificate, tmp_path / "apache.log", *modules, *lines, passing)
+        connect = stack.enter_context(connecting)
+        for shape in SHAPES:
+            with connect() as peer:
+                peer.open(f"/{shape}", fields={"Origin": f"https://{peer.host}"})
+                peer.echo("x" * 300_000)
+                peer.send_frame(CLOSE, b"\x03\xe8")
+                assert peer.read_close() == (1000, "")  # behind which Apache ends TLS abruptly
 
 
 def test_streams_of_http_2_are_not_taken_for_the_connection(tmp_path: Path) -> None:
     kind = configured(
         "apache-event",
-        f"LoadModule http2_module {apache.MODULES}/mod_http2.so",
-        *("Protocols h2c http/1.1", "H2WebSockets on"),
+        *(loading("http2"), "Protocols h2c http/1.1", "H2WebSockets on"),
     )
     with serve(kind, tmp_path / "log") as server, Peer(server.port) as peer:
         peer.socket = cast(socket.socket, StreamSocket(peer.socket, "http"))
@@ -157,6 +183,21 @@ def test_in_place(name: str, tmp_path: Path) -> None:
                 assert peer.read_message() == "early"
                 peer.echo("x" * 300_000)
                 peer.close()
+        assert not errors_in(server.log), server.log
+
+
+def test_worker_module(tmp_path: Path) -> None:
+    kind = replace(kind_of("apache-event"), options=(*apache.WORKER, *apache.OPENED))
+    with serve(kind, tmp_path / "log") as server, contextlib.ExitStack() as stack:
+        for shape in SHAPES:
+            with Peer(server.port) as peer:
+                peer.open(f"/{shape}", early=frame(TEXT, "early"))
+                assert peer.read_message() == "early"
+                peer.close()
+        peers = open_some(server.port, stack, each=1)
+        server.terminate()
+        check_told(peers)
+        server.wait(SOON)
         assert not errors_in(server.log), server.log
 
 

@@ -82,7 +82,7 @@ def watch_worker(waiting: Waiting) -> None:
     """
     global _watched_worker
     handler = signal.getsignal(signal.SIGTERM)
-    worker = getattr(_former.get(signal.SIGTERM, handler), "__self__", None)
+    worker: Any = getattr(_former.get(signal.SIGTERM, handler), "__self__", None)
     if worker is not _watched_worker and hasattr(worker, "alive"):
         _watched_worker = worker
         waiting.spawn(lambda: tell_when(lambda: not worker.alive, waiting), "ws_middleware watch")
