@@ -184,7 +184,7 @@ KINDS = [
     Kind(
         "apache-event",
         "flask",
-        "Apache's mod_wsgi, event",
+        "mod_wsgi inside of Apache, event",
         "apache",
         (*apache.EVENT, *apache.OPENED),
         threads=10,
@@ -193,7 +193,7 @@ KINDS = [
     Kind(
         "apache-prefork",
         "flask",
-        "Apache's mod_wsgi, prefork",
+        "mod_wsgi inside of Apache, prefork",
         "apache",
         (*apache.PREFORK, *apache.OPENED),
         threads=1,

@@ -251,13 +251,3 @@ def test_stop_while_a_request_runs(name: str, tmp_path: Path) -> None:
         check_told(peers)
         running.reset()
         server.wait(SOON)
-
-
-def test_peers_that_do_not_answer_hold_nothing_up(tmp_path: Path) -> None:
-    with serve(kind_of("apache-event"), tmp_path / "log") as server, Peer(server.port) as peer:
-        peer.open("/async").echo("before")
-        server.terminate()
-        assert peer.read_close() == (1001, "the server is shutting down")
-        peer.read_end()
-        server.wait(SOON)
-        assert "sending a SIGKILL" not in server.log
