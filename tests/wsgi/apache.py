@@ -68,4 +68,5 @@ def command(folder: Path, app: str, lines: Iterable[str]) -> list[str]:
     configuration.write_text(CONFIGURATION.format(folder=folder, port=free_port(), **settings))
     (folder / "app.wsgi").write_text(f"from tests.wsgi.apps import *\n\napplication = {app}\n")
     prefix = AS_SOMEBODY if os.geteuid() == 0 else ()
-    return [*prefix, PROGRAM, "-f", str(configuration), "-D", "FOREGROUND"]
+    # Its signals are for a whole process group, which has to be its own.
+    return ["setsid", *prefix, PROGRAM, "-f", str(configuration), "-D", "FOREGROUND"]
