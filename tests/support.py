@@ -82,6 +82,8 @@ class Support:
         self._table = table
         self._proofs: dict[tuple[str, str], bool] = {}
         self._problem = ""
+        #: Whether a test was skipped: nothing is said of the page then, neither is it written.
+        self._lacks_some = False
         self._document = config.rootpath / table.document
         #: What the reports of tests say of this table.
         self._property = f"support of {table.title}"
@@ -109,6 +111,7 @@ class Support:
         """Note how a test ended; one that was skipped proves nothing."""
         for name, value in report.user_properties:
             if name == self._property:
+                self._lacks_some |= report.skipped
                 server, column = value
                 passed = self._proofs.get((server, column), True) and report.passed
                 self._proofs[server, column] = passed
@@ -119,7 +122,8 @@ class Support:
             return
         document = self._table.document
         if self._config.option.write_support and self._is_asked_for():
-            if session.exitstatus in DONE and not is_selective(self._config):
+            lacks_some = self._lacks_some or is_selective(self._config)
+            if session.exitstatus in DONE and not lacks_some:
                 self._document.write_text(self._table.render(self._proofs))
             else:
                 self._problem = f"only a whole run of {self._table.folder} writes {document}"
@@ -129,6 +133,8 @@ class Support:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _is_true(self) -> bool:
+        if self._lacks_some:
+            return True
         document = self._document
         return document.is_file() and document.read_text() == self._table.render(self._proofs)
 

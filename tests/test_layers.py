@@ -40,7 +40,8 @@ LAYERS = {
     """,
     "mounts": """
         wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
-        wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
+        wsgi.mod_wsgi wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving
+        wsgi.middleware wsgi
         raw accepting
         asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
         asgi.direct asgi.guard asgi.scopes asgi.pump asgi.streams asgi.hypercorn asgi.gunicorn

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import queue
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.running import PATIENCE, ROOT
+from ws_middleware import native, pool
 from ws_middleware.native import share_logging
 
 #: A greenlet and a real thread log as fast as they can; neither may stop the other.
@@ -47,3 +53,22 @@ def test_without_greenlets_the_locks_of_logging_stay() -> None:
     share_logging()
     assert handler.lock is lock
     logging.getLogger("tests.native").removeHandler(handler)
+
+
+ENDING = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGWINCH}
+
+
+@pytest.mark.parametrize("start", [native.start_thread, pool.start_thread])
+@pytest.mark.parametrize(("module", "blocked"), [("prefork", ENDING), ("event", set())])
+def test_signals_that_end_an_apache_stay_out_of_our_threads(
+    start: Callable[[Callable[[], object]], None],
+    module: str,
+    blocked: set[signal.Signals],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "apache", SimpleNamespace(mpm_name=module))
+    seen: queue.SimpleQueue[set[Any]] = queue.SimpleQueue()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    start(lambda: seen.put(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+    assert seen.get(timeout=PATIENCE) == former | blocked
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == former

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-__all__ = ["make_lock", "make_selector", "make_socket", "share_logging", "start_thread"]
+__all__ = [
+    "make_lock",
+    "make_selector",
+    "make_socket",
+    "share_logging",
+    "shielded",
+    "start_thread",
+]
 
 
 def _original(module: str, name: str) -> Any:
@@ -46,7 +54,27 @@ def make_socket(number: int) -> Any:
 
 def start_thread(work: Callable[[], object]) -> None:
     """Run `work` in a real thread, which does not keep the process alive."""
-    _original("_thread", "start_new_thread")(work, ())
+    with shielded():
+        _original("_thread", "start_new_thread")(work, ())
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Let threads that start in this block get none of the signals that end an Apache.
+
+    A process of its prefork module ends inside of the signal's handler, in whichever thread that
+    runs: two at once would free everything twice.
+    """
+    if getattr(sys.modules.get("apache"), "mpm_name", "") != "prefork":  # mod_wsgi's module
+        yield
+        return
+    former = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGWINCH}
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def share_logging() -> None:

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from ws_middleware.native import shielded
+
 __all__ = ["OutOfThreadsError", "Pool", "call_in", "start_thread", "waiting"]
 
 _Result = TypeVar("_Result")
@@ -29,7 +31,8 @@ def start_thread(work: _Work) -> None:
     """Run a call in a thread of its own; `OutOfThreadsError` where there is none."""
     thread = threading.Thread(target=work, name="ws_middleware handler", daemon=True)
     try:
-        thread.start()
+        with shielded():
+            thread.start()
     except RuntimeError as error:
         raise OutOfThreadsError(str(error)) from None
 

@@ -32,7 +32,7 @@ COMMANDS = [
 TUTORIAL = ROOT / "docs" / "tutorial" / "chat.md"
 #: Programs of others, whose command lines are not ours to check.
 FOREIGN = {"curl", "nginx", "openssl", "python", "tox", "bash", "cd"}
-LANGUAGES = {"", "text", "python", "pycon", "sh", "html", "nginx", "ini"}
+LANGUAGES = {"", "text", "python", "pycon", "sh", "html", "nginx", "apache", "ini"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != TUTORIAL], ids=name_of)

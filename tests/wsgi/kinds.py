@@ -23,6 +23,7 @@ import pytest
 from tests.peer import Peer
 from tests.running import RunningServer, eventually, run_command
 from tests.tls import Certificate
+from tests.wsgi import apache
 from ws_middleware.handlers import POOL_SIZE
 
 __all__ = [
@@ -68,11 +69,17 @@ class Kind:
     underscore: str = "dropped"
     #: Where a connection over TLS is served, if the server itself ends TLS.
     tls: str = ""
+    #: Statuses of responses behind which it closes the connection.
+    closes_behind: tuple[int, ...] = ()
     #: Whether it ends in the middle of a request when it is told to, and then tells nobody.
     ends_abruptly: bool = False
 
-    def command(self, framework: str, settings: str, certificate: Certificate | None) -> list[str]:
+    def command(
+        self, framework: str, settings: str, certificate: Certificate | None, folder: Path
+    ) -> list[str]:
         """Give the command that serves on a free port."""
+        if self.program == "apache":
+            return apache.command(folder, f"make({framework!r}{settings})", self.options)
         if self.program == "uwsgi":
             app = f"tests.wsgi.apps:make_{framework}()"
             return [str(Path(sys.executable).with_name("uwsgi")), *_UWSGI, *self.options, "-w", app]
@@ -174,6 +181,24 @@ KINDS = [
         underscore="refused",
         ends_abruptly=True,
     ),
+    Kind(
+        "apache-event",
+        "flask",
+        "mod_wsgi inside of Apache, event",
+        "apache",
+        (*apache.EVENT, *apache.OPENED),
+        threads=10,
+        closes_behind=(400,),
+    ),
+    Kind(
+        "apache-prefork",
+        "flask",
+        "mod_wsgi inside of Apache, prefork",
+        "apache",
+        (*apache.PREFORK, *apache.OPENED),
+        threads=1,
+        closes_behind=(400,),
+    ),
     Kind("paste", "bottle", "Paste's httpserver", threads=10, access_log="", underscore="taken"),
 ]
 
@@ -252,7 +277,7 @@ def serve(
     certificate: Certificate | None = None,
 ) -> Iterator[Served]:
     """Run a server to the end of the block; further `options` are for its own command."""
-    command = kind.command(framework or kind.framework, settings, certificate)
+    command = kind.command(framework or kind.framework, settings, certificate, log.parent)
     with run_command([*command, *options], log) as running:
         served = Served(running.process, log, kind)
         eventually(served.find_port)
@@ -268,11 +293,13 @@ def errors_in(printed: str) -> list[str]:
 
 _WRONG = re.compile(
     r"Traceback|Exception|Error\b|\b(ERROR|CRITICAL|WARNING|DANGER|SIGPIPE)\b|Broken pipe \["
+    # Apache's own words; as mod_wsgi's errors it logs all that the app prints.
+    r"|\[(?!wsgi)\w+:(?:warn|error|crit|alert|emerg)\]"
 )
-#: What Django says of itself and of a 404, gunicorn of what it refuses by itself, waitress of a
-#: request that waits for a thread, and uWSGI of its user.
+#: What Django says of itself and of a 404, gunicorn of what it refuses by itself, waitress and
+#: Apache of a request that waits for a thread, and uWSGI of its user.
 _HARMLESS = re.compile(
-    r'" 4\d\d |Not Found: /|Invalid request from|Task queue depth is'
+    r'" 4\d\d |reached MaxRequestWorkers|Not Found: /|Invalid request from|Task queue depth is'
     r"|a development server|Reloader is on|you are running uWSGI as root"
 )
 

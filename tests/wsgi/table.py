@@ -20,9 +20,10 @@ server's, and each server held 50 of every kind while it answered pages.
 - **Access log**: the status that the server's own log shows of an accepted handshake.
 - **SIGTERM**, **SIGINT**: what every peer gets before the process ends.
 
-These are the newest versions. `tox -e oldest` converses with the oldest ones that are supported:
-gunicorn 20.1 (whose access log leaves accepted handshakes out with sync and gthread), werkzeug 3.0,
-gevent 23.9, eventlet 0.33.3, waitress 2.0, cheroot 9.0, Django 4.2, Paste 3.5.3, Twisted 23.10.
+These are the newest versions; of mod_wsgi it is Debian 12's, 4.9.4. `tox -e oldest` converses with
+the oldest ones that are supported: gunicorn 20.1 (whose access log leaves accepted handshakes out
+with sync and gthread), werkzeug 3.0, gevent 23.9, eventlet 0.33.3, waitress 2.0, cheroot 9.0,
+Django 4.2, Paste 3.5.3, Twisted 23.10.
 """
 
 

@@ -65,7 +65,7 @@ def test_sigint_tells_every_peer_that_the_server_leaves(kind: Kind, tmp_path: Pa
         assert not errors_in(printed), printed
 
 
-@pytest.mark.parametrize("name", ["gunicorn-gthread", "werkzeug"])
+@pytest.mark.parametrize("name", ["gunicorn-gthread", "werkzeug", "apache-event", "apache-prefork"])
 def test_nobody_holds_up_the_others(name: str, tmp_path: Path) -> None:
     """Neither peers that do not answer or do not even read, nor handlers that never return."""
     with serve(kind_of(name), tmp_path / "log") as server, contextlib.ExitStack() as stack:

@@ -100,6 +100,16 @@ def test_whole_run_checks_the_page(suite: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["docs/reference/wsgi-servers.md is not what this run shows*"])
 
 
+def test_page_stays_where_a_server_is_not_installed(suite: pytest.Pytester) -> None:
+    skipping = SUITE.replace("assert kind.name", "pytest.skip() if kind.name")
+    skipping = skipping.replace('!= "waitress"', '== "waitress" else None')
+    (suite.path / "tests" / "wsgi" / "test_it.py").write_text(skipping)
+    page_of(suite).write_text("what the last whole run has shown")
+    assert run(suite).ret == pytest.ExitCode.OK
+    assert run(suite, "--write-support").ret == pytest.ExitCode.TESTS_FAILED
+    assert page_of(suite).read_text() == "what the last whole run has shown"
+
+
 @pytest.mark.parametrize("change", [('"early"', '"late"'), ('"kind"', '"sort"')])
 def test_marker_has_to_name_what_is_there(suite: pytest.Pytester, change: tuple[str, str]) -> None:
     text = SUITE.replace(*change).replace("(kind)", "(sort)" if "kind" in change[0] else "(kind)")

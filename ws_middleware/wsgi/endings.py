@@ -11,6 +11,7 @@ import atexit
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -19,7 +20,7 @@ from ws_middleware.native import start_thread
 from ws_middleware.waiting import Waiting
 from ws_middleware.wsgi.parking import open_parking
 
-__all__ = ["GRACE_TIME", "close_all", "watch", "watch_signal", "watch_worker"]
+__all__ = ["GRACE_TIME", "close_all", "tell_when", "watch", "watch_signal", "watch_worker"]
 
 #: How long peers may take to say goodbye when the process ends, in seconds.
 GRACE_TIME = 5.0
@@ -81,14 +82,15 @@ def watch_worker(waiting: Waiting) -> None:
     """
     global _watched_worker
     handler = signal.getsignal(signal.SIGTERM)
-    worker = getattr(_former.get(signal.SIGTERM, handler), "__self__", None)
+    worker: Any = getattr(_former.get(signal.SIGTERM, handler), "__self__", None)
     if worker is not _watched_worker and hasattr(worker, "alive"):
         _watched_worker = worker
-        waiting.spawn(lambda: _await_end(worker, waiting), "ws_middleware watch")
+        waiting.spawn(lambda: tell_when(lambda: not worker.alive, waiting), "ws_middleware watch")
 
 
-def _await_end(worker: Any, waiting: Waiting) -> None:
-    while worker.alive:
+def tell_when(ends: Callable[[], object], waiting: Waiting) -> None:
+    """Look now and then whether the process means to end, and tell the peers when it does."""
+    while not ends():
         waiting.make_event().wait(ROUND_TIME)
     _tell_all()
 

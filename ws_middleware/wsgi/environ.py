@@ -28,6 +28,8 @@ _SERVERS = (
     "eventlet.",
     "headers_raw",
     "waitress.",
+    "apache.",
+    "mod_wsgi.",
     "wsgi.input",
     "wsgi.file_wrapper",
     "wsgi.early_hints",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ws_middleware.errors import HandshakeError
 from ws_middleware.wsgi.endings import watch_signal
 from ws_middleware.wsgi.hijack import Hijacker, Taken, ask_thread, read_ahead
+from ws_middleware.wsgi.mod_wsgi import ModWSGI
 from ws_middleware.wsgi.twisted import Twisted
 from ws_middleware.wsgi.types import Environ, StartResponse
 from ws_middleware.wsgi.uwsgi import UWSGI
@@ -174,6 +175,7 @@ HIJACKERS: Sequence[Hijacker] = (
     Eventlet(),
     Waitress(),
     UWSGI(),
+    ModWSGI(),
     Cheroot(),
     Twisted(),
     Buffered(),
@@ -192,12 +194,6 @@ def find_hijacker(environ: Environ, own: Sequence[Hijacker] = ()) -> Hijacker:
 
 #: Servers that give no socket: the start of a value in their environ, their name, what works.
 _CLOSED = [
-    (
-        "mod_wsgi.process_group",
-        "",
-        "Apache's mod_wsgi",
-        "let mod_proxy_http pass this path, with upgrade=websocket, to gunicorn on another port",
-    ),
     (
         "SERVER_SOFTWARE",
         "Granian",
