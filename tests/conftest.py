@@ -7,6 +7,9 @@ import shutil
 
 import pytest
 
+# Beside aioquic and trio, dnspython asks for more of a socket than eventlet's has, at its import.
+os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")
+
 pytest_plugins = ["tests.conformance", "tests.support", "pytester"]
 
 
