@@ -41,7 +41,8 @@ LAYERS = {
         wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
         wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving wsgi.middleware wsgi
         raw accepting
-        asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
+        asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.takeover
+        asgi.uvicorn
         asgi.direct asgi.guard asgi.install asgi.pump asgi.tunnel
         asgi.event_endpoint asgi.events asgi.foreign_loop asgi.scopes asgi.middleware
         server

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from typing import TypeVar
 
 from ws_middleware.core.endpoint import Endpoint
@@ -65,12 +66,16 @@ class SocketDriver:
         *,
         preface: bytes = b"",
         leftover: bytes = b"",
+        on_over: Callable[[], object] | None = None,
+        carrier: int | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.lock: threading.Lock = threading.Lock()
         self._stream = stream
         self.waiting: Waiting = waiting_for(stream.sock)
         self._close_timeout = options.close_timeout
+        self._on_over = on_over  # called once, under the lock, before the peer can see the end
+        self._carrier = carrier  # the thread of an event loop, which must not wait
         self._unsent: deque[memoryview] = deque()
         self._sent = 0  # bytes taken by the socket, of all
         self._queued = 0  # bytes given to it, of all
@@ -82,14 +87,14 @@ class SocketDriver:
         self._deadline: float | None = None
         #: Pings that somebody waits for, by payload: their latency in seconds once answered.
         self.pings: dict[bytes, float | None] = {}
-        if leftover:
-            endpoint.receive_data(leftover, time.monotonic())
-        if not self.waiting.is_cooperative:
-            stream.allow_waiting()
         with self.lock:
+            _attend(self, self.waiting)  # fails, if it does, before anything has changed
+            if leftover:
+                endpoint.receive_data(leftover, time.monotonic())
+            if not self.waiting.is_cooperative:
+                stream.allow_waiting()
             self._send(preface)
             self._settle(time.monotonic())
-        _attend(self, self.waiting)
 
     @property
     def is_over(self) -> bool:
@@ -103,6 +108,7 @@ class SocketDriver:
 
         `TimeoutError` after `timeout` seconds, `ConnectionClosed` when nothing can come any more.
         """
+        self._check_thread()
         if timeout is None and self._stream.can_wait:
             taken = self._wait_in_kernel(take)
             if taken is not None:
@@ -126,9 +132,19 @@ class SocketDriver:
         with self.lock:
             done = is_sent()
         if done is None:
+            self._check_thread()
             self._wait(self._writing, is_sent, None)
         assert goal is not None
         return self._sent >= goal
+
+    def do(self, action: Callable[[], None]) -> None:
+        """Do something to the endpoint, and wait for nothing."""
+        with self.lock:
+            self._act(action)
+
+    def _check_thread(self) -> None:
+        if get_ident() == self._carrier:
+            raise RuntimeError("a blocking connection would stop the event loop that carries it")
 
     def attend(self) -> None:
         """Look after the connection while nobody waits for input."""
@@ -389,6 +405,9 @@ class SocketDriver:
         stream = self._stream
         if stream.is_closed or not self.is_over:
             return
+        on_over, self._on_over = self._on_over, None
+        if on_over is not None:
+            on_over()
         stream.shut_down()
         if not self._reading.taken and not self._writing.taken:
             stream.close()
@@ -407,7 +426,11 @@ class _Attendant:
             self._drivers.add(driver)
             starts, self._started = not self._started, True
         if starts:
-            waiting.spawn(lambda: self._work(waiting), "ws_middleware attendant")
+            try:
+                waiting.spawn(lambda: self._work(waiting), "ws_middleware attendant")
+            except BaseException:  # no more threads: whoever comes next tries again
+                self._started = False
+                raise
 
     def _work(self, waiting: Waiting) -> None:
         while self._has_work():
