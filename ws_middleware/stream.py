@@ -9,12 +9,24 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from collections.abc import Callable
+
+from ws_middleware.core.codec import SPEEDUPS
 
 __all__ = ["BLOCK", "Stream"]
 
 #: How many bytes are read at once: a message of 64 KiB whole, and just less than the 128 KiB
 #: from which on `malloc` asks the system for each block.
 BLOCK = 126_976
+#: Up to how many bytes are sent in one go without letting other threads run meanwhile.
+SMALL = 16_384
+
+send_at_once: Callable[[int, bytes | memoryview], int] | None = None
+if SPEEDUPS:
+    try:
+        from ws_middleware._sending import send_at_once
+    except ImportError:  # such as on Windows
+        pass
 
 
 class Stream:
@@ -79,6 +91,8 @@ class Stream:
         """Write what goes; `OSError` where the connection was lost."""
         self.wants_read = False
         try:
+            if self.can_wait and send_at_once is not None and len(data) <= SMALL:
+                return send_at_once(self.sock.fileno(), data)
             return self.sock.send(data, self._flags)
         except (BlockingIOError, ssl.SSLWantWriteError):
             return 0
