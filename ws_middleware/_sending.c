@@ -1,7 +1,7 @@
-/* Sending without letting go of the interpreter.
+/* Sending without letting other threads run meanwhile: see `stream`.
  *
- * Where many threads share it, giving it away for a call that never waits costs more than the
- * call: getting it back takes two switches between threads. Rule: what is sent here is small.
+ * A call that never waits has no need to, and to get the interpreter back takes two switches
+ * between threads, which cost more than to send a small message.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -15,34 +15,46 @@
 #define MSG_NOSIGNAL 0 /* Python ignores SIGPIPE */
 #endif
 
+/* Give a socket's descriptor; of a closed one -1, which the system's call refuses. */
+static int
+descriptor_of(PyObject *sock)
+{
+    int descriptor = PyObject_AsFileDescriptor(sock);
+
+    if (descriptor < 0 && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear();
+    }
+    return descriptor;
+}
+
 static PyObject *
 send_at_once(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
     Py_buffer data;
     ssize_t sent;
-    long descriptor;
+    int descriptor;
 
     if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "send_at_once takes a descriptor and data");
+        PyErr_Format(PyExc_TypeError, "send_at_once takes 2 arguments, not %zd", count);
         return NULL;
     }
-    descriptor = PyLong_AsLong(arguments[0]);
-    if (descriptor == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    if (PyObject_GetBuffer(arguments[1], &data, PyBUF_SIMPLE) < 0) {
+    descriptor = descriptor_of(arguments[0]);
+    if (PyErr_Occurred() || PyObject_GetBuffer(arguments[1], &data, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
     do {
-        sent = send((int)descriptor, data.buf, data.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = send(descriptor, data.buf, (size_t)data.len, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+    }
     PyBuffer_Release(&data);
-    return sent < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromSsize_t(sent);
+    return sent < 0 ? NULL : PyLong_FromSsize_t(sent);
 }
 
 static PyMethodDef methods[] = {
     {"send_at_once", (PyCFunction)(void (*)(void))send_at_once, METH_FASTCALL,
-     "Give a socket's descriptor what it takes of some data; BlockingIOError where it takes none."},
+     "Give a socket what it takes without waiting; `BlockingIOError` where that is nothing."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -59,7 +71,7 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "ws_middleware._sending",
-    .m_doc = "Sending without letting go of the interpreter, see `stream`.",
+    .m_doc = "Sending without letting other threads run meanwhile.",
     .m_size = 0,
     .m_methods = methods,
     .m_slots = slots,

@@ -122,18 +122,27 @@ class SocketDriver:
         False when the connection ended before the socket took everything.
         """
         goal: int | None = None
+        with self.lock:
+            if allowed is None or allowed():
+                goal = self._act(action)
+                if self._sent >= goal:
+                    return True
+        return self._wait_until_sent(goal, action, allowed)
 
+    def _wait_until_sent(
+        self,
+        goal: int | None,
+        action: Callable[[], None],
+        allowed: Callable[[], bool] | None,
+    ) -> bool:
         def is_sent() -> bool | None:
             nonlocal goal
             if goal is None and (allowed is None or allowed()):
                 goal = self._act(action)
             return True if goal is not None and (self._sent >= goal or self.is_over) else None
 
-        with self.lock:
-            done = is_sent()
-        if done is None:
-            self._check_thread()
-            self._wait(self._writing, is_sent, None)
+        self._check_thread()
+        self._wait(self._writing, is_sent, None)
         assert goal is not None
         return self._sent >= goal
 
@@ -162,7 +171,8 @@ class SocketDriver:
         """Wait as most do, for the peer's bytes alone; None where that is not enough."""
         turn = self._reading
         with self.lock:
-            taken = self._look(take)
+            taken = take()
+            self._settle_if_needed()  # a close frame may have waited for that
             if taken is not None or not self._may_block or not turn.take():
                 return taken
         leads = True
@@ -172,7 +182,9 @@ class SocketDriver:
                 with self.lock:
                     if data is not None:
                         self._receive(data, time.monotonic())
-                    taken = self._look(take)
+                        self._settle_if_needed()  # it may be a pong, which `take` may be after
+                    taken = take()
+                    self._settle_if_needed()
                     if taken is not None or data is None or not self._may_block:
                         leads = False
                         self._give(turn)
@@ -185,13 +197,8 @@ class SocketDriver:
     @property
     def _may_block(self) -> bool:
         """Tell whether nothing is worth waiting for but the peer's bytes."""
-        return not (self._unsent or self._ended or self.endpoint.is_full or self.is_over)
-
-    def _look(self, take: Callable[[], _Result | None]) -> _Result | None:
-        self._settle_if_needed()  # what came may be a pong, which `take` may be after
-        taken = take()
-        self._settle_if_needed()  # a close frame may have waited for that
-        return taken
+        endpoint = self.endpoint
+        return not (self._unsent or self._ended or endpoint.is_over or endpoint.is_full)
 
     def _wait(
         self, turn: _Turn, take: Callable[[], _Result | None], timeout: float | None
@@ -245,8 +252,9 @@ class SocketDriver:
 
     def _give(self, turn: _Turn) -> None:
         turn.taken = False
-        turn.tell()
-        if self.is_over:
+        if turn.others:
+            turn.tell()
+        if self.endpoint.is_over:
             self._release()
 
     def _join(self, turn: _Turn) -> Event:

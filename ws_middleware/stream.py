@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
 
 from ws_middleware.core.codec import SPEEDUPS
 
@@ -18,15 +17,18 @@ __all__ = ["BLOCK", "Stream"]
 #: How many bytes are read at once: a message of 64 KiB whole, and just less than the 128 KiB
 #: from which on `malloc` asks the system for each block.
 BLOCK = 126_976
-#: Up to how many bytes are sent in one go without letting other threads run meanwhile.
+#: How many bytes are sent at most while no other thread of the interpreter runs.
 SMALL = 16_384
 
-send_at_once: Callable[[int, bytes | memoryview], int] | None = None
+
+def send_at_once(sock: socket.socket, data: bytes | memoryview, /) -> int:
+    """Give a socket what it takes without waiting; `BlockingIOError` where that is nothing."""
+    return sock.send(data, socket.MSG_DONTWAIT)
+
+
 if SPEEDUPS:
-    try:
+    with contextlib.suppress(ImportError):  # of systems where sockets are something else
         from ws_middleware._sending import send_at_once
-    except ImportError:  # such as on Windows
-        pass
 
 
 class Stream:
@@ -91,8 +93,8 @@ class Stream:
         """Write what goes; `OSError` where the connection was lost."""
         self.wants_read = False
         try:
-            if self.can_wait and send_at_once is not None and len(data) <= SMALL:
-                return send_at_once(self.sock.fileno(), data)
+            if self.can_wait and len(data) <= SMALL:
+                return send_at_once(self.sock, data)
             return self.sock.send(data, self._flags)
         except (BlockingIOError, ssl.SSLWantWriteError):
             return 0
