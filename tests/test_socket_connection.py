@@ -603,3 +603,70 @@ def test_a_reader_who_was_interrupted_may_go_on(sockets: Sockets) -> None:
     theirs.sendall(frame(TEXT, "later"))
     assert connection.recv() == "later"
     connection.abort()
+
+
+# --- misuse ---
+
+
+def test_message_inside_of_ones_own_fragments_is_refused(pair: Pair) -> None:
+    server, client = pair
+
+    def pieces() -> Iterator[str]:
+        yield "a"
+        with pytest.raises(RuntimeError, match="this thread is sending a message in fragments"):
+            server.send("between")
+        yield "b"
+
+    server.send(pieces())
+    server.send("behind")
+    assert [client.recv(), client.recv()] == ["ab", "behind"]
+
+
+def test_what_is_no_message_is_told_so(pair: Pair) -> None:
+    with pytest.raises(TypeError, match="a message is str, bytes or"):
+        pair[0].send(1)  # type: ignore[arg-type]
+
+
+def test_thread_that_carries_others_does_not_wait(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    terms = Options()
+    driver = SocketDriver(
+        Endpoint("server", terms, now=time.monotonic()),
+        Stream(ours),
+        terms,
+        carrier=threading.get_ident(),
+    )
+    server = SocketConnection(driver, Request(RequestHead("GET", "/", "1.1", [("Host", "h")])))
+    client = make_connection(theirs, "client")
+    refused = pytest.raises(RuntimeError, match="would stop the event loop that carries it")
+    with refused:
+        server.recv()
+    with refused:
+        while True:  # until the socket takes no more
+            server.send(bytes(100_000))
+    received = start(client.recv)
+    assert outcome(received) == bytes(100_000)
+    server.start_closing(4000, "enough")
+    server.abort()
+    client.abort()
+
+
+def test_end_is_told_once_and_before_the_peer_sees_it(sockets: Sockets) -> None:
+    ours, theirs = sockets
+    terms = Options()
+    seen: list[bool] = []
+
+    def note() -> None:
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1, socket.MSG_DONTWAIT)
+        seen.append(True)
+
+    driver = SocketDriver(
+        Endpoint("server", terms, now=time.monotonic()), Stream(ours), terms, on_over=note
+    )
+    server = SocketConnection(driver, Request(RequestHead("GET", "/", "1.1", [("Host", "h")])))
+    server.abort()
+    assert seen == [True]
+    assert theirs.recv(1) == b""
+    server.abort()
+    assert seen == [True]

@@ -159,6 +159,7 @@ def test_handler_has_the_socket_and_all_about_it(running: Running, peer: Peer) -
     peer.echo("hello")
     assert running.connections == 1
     peer.close()
+    peer.finish()
     eventually(lambda: running.connections == 0)
 
 
@@ -273,4 +274,5 @@ def test_no_thread_is_left_for_the_handler(
     refuse_threads(monkeypatch, "ws_middleware handler")
     peer.open("/echo")
     assert peer.expect_failure(1013) == "no thread is free"
+    peer.finish()
     eventually(lambda: running.connections == 0)
