@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 import pytest
 
@@ -15,7 +15,8 @@ from ws_middleware.errors import HandshakeError
 
 def ask_beside(loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *args: Any) -> Any:
     """Ask in the calling thread."""
-    return run_in_place(asking_from_thread(loop)(function, *args))
+    asking = cast(Coroutine[Any, Any, Any], asking_from_thread(loop)(function, *args))
+    return run_in_place(asking)
 
 
 def name_thread(suffix: str) -> str:
