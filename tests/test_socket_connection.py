@@ -605,6 +605,58 @@ def test_a_reader_who_was_interrupted_may_go_on(sockets: Sockets) -> None:
     connection.abort()
 
 
+# --- large messages ---
+
+
+def start_large(wire: Wire, size: int) -> bytes:
+    """Send the first half of a large message; gives the rest."""
+    whole = frame(BINARY, bytes(range(256)) * (size // 256))
+    wire.send(whole[: len(whole) // 2])
+    return whole[len(whole) // 2 :]
+
+
+def test_large_payload_comes_in_place(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    server, wire = make_connection(ours), Wire(theirs)
+    received = start(server.recv)
+    rest = start_large(wire, 2**20)
+    eventually(lambda: server.endpoint.room is not None)
+    wire.send(rest + frame(TEXT, "behind"))
+    assert outcome(received) == bytes(range(256)) * 4096
+    assert server.recv() == "behind"
+    server.abort()
+
+
+def test_large_payload_that_ends_too_soon(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    server, wire = make_connection(ours), Wire(theirs)
+    received = start(server.recv)
+    start_large(wire, 2**20)
+    eventually(lambda: server.endpoint.room is not None)
+    wire.finish()
+    with pytest.raises(ConnectionClosed, match="without a close frame"):
+        outcome(received)
+
+
+def test_room_that_is_given_up_meanwhile_loses_nothing(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    server, wire = make_connection(ours), Wire(theirs)
+    # Whoever waits for a pong reads for all, and into the room.
+    latency = start(server.ping, b"?")
+    assert wire.read_frame().payload == b"?"
+    rest = start_large(wire, 2**20)
+    eventually(lambda: server.endpoint.room is not None)
+    pieces = server.recv_fragments()
+    first = outcome(start(next, pieces))
+    assert isinstance(first, bytes)
+    assert first
+    others = start(b"".join, pieces)
+    wire.send(rest + frame(PONG, b"?"))
+    assert first + outcome(others) == bytes(range(256)) * 4096
+    assert outcome(latency) > 0
+    server.abort()
+
+
 # --- misuse ---
 
 

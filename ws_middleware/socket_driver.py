@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import TypeVar
 
@@ -93,7 +93,8 @@ class SocketDriver:
                 endpoint.receive_data(leftover, time.monotonic())
             if not self.waiting.is_cooperative:
                 stream.allow_waiting()
-            self._send(preface)
+            if preface:
+                self._send([preface])
             self._settle(time.monotonic())
 
     @property
@@ -178,14 +179,16 @@ class SocketDriver:
         leads = True
         try:
             while True:
-                data = self._wait_for_data()
+                room = self.endpoint.room
+                came = self._wait_for_input(room)
                 with self.lock:
-                    if data is not None:
-                        self._receive(data, time.monotonic())
+                    if came is not None:
+                        self._receive(came, time.monotonic(), room)
+                        room = None  # it stays where it is if nobody else holds it
                         self._settle_if_needed()  # it may be a pong, which `take` may be after
                     taken = take()
                     self._settle_if_needed()
-                    if taken is not None or data is None or not self._may_block:
+                    if taken is not None or came is None or not self._may_block:
                         leads = False
                         self._give(turn)
                         return taken
@@ -205,14 +208,14 @@ class SocketDriver:
     ) -> _Result:
         limit = None if timeout is None else time.monotonic() + timeout
         leads = looked = False
-        data: bytes | None = None
+        came: bytes | int | None = None
         try:
             while True:
                 with self.lock:
                     leads = leads or turn.take()
                     now = time.monotonic()
-                    if data is not None:
-                        self._receive(data, now)
+                    if came is not None:
+                        self._receive(came, now)
                     elif looked and leads and turn is self._reading:
                         self._read(now)
                     self._settle(now)
@@ -229,11 +232,11 @@ class SocketDriver:
                     interest = self._interest(turn)
                     waits_for_socket = leads and (interest.read or interest.write)
                     event = None if waits_for_socket else self._join(turn)
-                data = None
+                came = None
                 if event is not None:
                     event.wait(pause)
                 elif limit is None and self._stream.can_wait and not interest.write:
-                    data = self._wait_for_data()
+                    came = self._wait_for_input()
                 elif not self._stream.has_pending:
                     self.waiting.wait_for(interest, timeout=pause)
                 looked = True
@@ -242,9 +245,10 @@ class SocketDriver:
                 with self.lock:
                     self._give(turn)
 
-    def _wait_for_data(self) -> bytes | None:
+    def _wait_for_input(self, room: memoryview | None = None) -> bytes | int | None:
+        """Wait for bytes, or how many come into the room; None where the connection was lost."""
         try:
-            return self._stream.wait()
+            return self._stream.wait() if room is None else self._stream.wait_into(room)
         except OSError as error:
             with self.lock:
                 self._lose(error)
@@ -309,9 +313,17 @@ class SocketDriver:
             if len(data) < BLOCK and not stream.has_pending:
                 return  # there was no more
 
-    def _receive(self, data: bytes, now: float) -> None:
-        self._ended = not data
-        self.endpoint.receive_data(data, now)
+    def _receive(self, came: bytes | int, now: float, room: memoryview | None = None) -> None:
+        """Take bytes, or how many came into the room, which may be given up by now."""
+        self._ended = not came
+        if isinstance(came, bytes):
+            self.endpoint.receive_data(came, now)
+            return
+        assert room is not None
+        if came and room is self.endpoint.room:
+            self.endpoint.room_filled(came, now)
+        else:
+            self.endpoint.receive_data(room[:came], now)
 
     def _settle(self, now: float) -> None:
         """Carry out what the endpoint wants: write, ring in time, end."""
@@ -345,18 +357,21 @@ class SocketDriver:
 
     def _gather(self) -> None:
         """Send what the endpoint has to send, behind what was not sent yet."""
-        self._send(self.endpoint.data_to_send())
+        pieces = self.endpoint.pieces_to_send()
+        if len(pieces) > 1 and not self._stream.can_wait:
+            pieces = [b"".join(pieces)]  # TLS has to be given the same again
+        if pieces:
+            self._send(pieces)
 
-    def _send(self, data: bytes) -> None:
-        if not data:
-            return
-        self._queued += len(data)
-        if self._unsent:
-            self._unsent.append(memoryview(data))
-            return
-        taken = self._take(data)
-        if taken < len(data) and not self.is_over:
-            self._unsent.append(memoryview(data)[taken:])
+    def _send(self, pieces: list[bytes]) -> None:
+        size = sum(map(len, pieces))
+        self._queued += size
+        taken = 0 if self._unsent else self._take(pieces)
+        if taken < size and not self.is_over:
+            for piece in pieces:
+                if taken < len(piece):
+                    self._unsent.append(memoryview(piece)[taken:])
+                taken = max(0, taken - len(piece))
             self.endpoint.write_blocked = True
 
     def _write(self, now: float) -> None:
@@ -364,7 +379,7 @@ class SocketDriver:
         unsent = self._unsent
         while unsent:
             data = unsent[0]
-            taken = self._take(data)
+            taken = self._take([data])
             if not taken:
                 return
             self.endpoint.write_progressed(now)
@@ -375,10 +390,10 @@ class SocketDriver:
         self.endpoint.write_blocked = False
         self._gather()
 
-    def _take(self, data: bytes | memoryview) -> int:
-        """Let the socket take some of `data`; tells how much it took."""
+    def _take(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """Let the socket take some of the pieces; tells how much it took."""
         try:
-            taken = self._stream.send(data)
+            taken = self._stream.send(*pieces)
         except OSError as error:
             self._lose(error)
             return 0

@@ -89,10 +89,16 @@ class Stream:
         """Wait for something to read, and read it; `OSError` where the connection was lost."""
         return self.sock.recv(BLOCK)
 
-    def send(self, data: bytes | memoryview) -> int:
-        """Write what goes; `OSError` where the connection was lost."""
+    def wait_into(self, room: memoryview) -> int:
+        """Wait for something to read, and read it into `room`; tells how much came."""
+        return self.sock.recv_into(room)
+
+    def send(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
+        """Write what goes, of several pieces where it `can_wait`; `OSError` at the end."""
         self.wants_read = False
         try:
+            if more:
+                return self.sock.sendmsg((data, *more), (), self._flags)
             if self.can_wait and len(data) <= SMALL:
                 return send_at_once(self.sock, data)
             return self.sock.send(data, self._flags)
