@@ -30,6 +30,8 @@ _Result = TypeVar("_Result")
 ROUND_TIME = 0.5
 #: How many blocks are read in one go.
 BLOCKS = 4
+#: How many pieces any system takes in one go.
+PIECES = 16
 
 
 class _Turn:
@@ -358,8 +360,8 @@ class SocketDriver:
     def _gather(self) -> None:
         """Send what the endpoint has to send, behind what was not sent yet."""
         pieces = self.endpoint.pieces_to_send()
-        if len(pieces) > 1 and not self._stream.can_wait:
-            pieces = [b"".join(pieces)]  # TLS has to be given the same again
+        if len(pieces) > (PIECES if self._stream.can_wait else 1):
+            pieces = [b"".join(pieces)]  # TLS wants to be given the same again
         if pieces:
             self._send(pieces)
 

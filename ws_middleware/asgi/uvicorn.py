@@ -191,9 +191,10 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection: the server does not wait any longer."""
-        self.transport.abort()
-        if self._connection is not None:
+        if isinstance(self._connection, SocketConnection):
             self._connection.abort()
+        else:
+            self.transport.abort()
 
     # --- the handshake ---
 
@@ -362,6 +363,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
         None where it cannot be taken, and nothing has happened.
         """
+        response = self._encode_acceptance(upgrade.fields)
         sock = None if self._prepared else copy_socket(self.transport)
         if sock is None:
             return None
@@ -371,7 +373,7 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._make_endpoint(upgrade, options, time.monotonic()),
                 Stream(sock),
                 options,
-                preface=self._encode_acceptance(upgrade.fields),
+                preface=response,
                 leftover=self._early,
                 on_over=functools.partial(self._on_over, upgrade),
                 carrier=threading.get_ident(),
