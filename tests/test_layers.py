@@ -43,9 +43,10 @@ LAYERS = {
         wsgi.mod_wsgi wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving
         wsgi.middleware wsgi
         raw accepting
-        asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.uvicorn
-        asgi.direct asgi.guard asgi.scopes asgi.pump asgi.streams asgi.hypercorn asgi.gunicorn
-        asgi.install asgi.tunnel asgi.event_endpoint asgi.events asgi.foreign_loop asgi.middleware
+        asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.takeover
+        asgi.uvicorn asgi.direct asgi.guard asgi.scopes asgi.pump asgi.streams asgi.hypercorn
+        asgi.gunicorn asgi.install asgi.tunnel asgi.event_endpoint asgi.events asgi.foreign_loop
+        asgi.middleware
         server
         client.credentials client.proxies client.watching client.plan client.socks
         client.opening client.blocking client.asynchronous client.backoff client.reconnecting client

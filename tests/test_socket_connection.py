@@ -603,3 +603,122 @@ def test_a_reader_who_was_interrupted_may_go_on(sockets: Sockets) -> None:
     theirs.sendall(frame(TEXT, "later"))
     assert connection.recv() == "later"
     connection.abort()
+
+
+# --- large messages ---
+
+
+def start_large(wire: Wire, size: int) -> bytes:
+    """Send the first half of a large message; gives the rest."""
+    whole = frame(BINARY, bytes(range(256)) * (size // 256))
+    wire.send(whole[: len(whole) // 2])
+    return whole[len(whole) // 2 :]
+
+
+def test_large_payload_comes_in_place(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    server, wire = make_connection(ours), Wire(theirs)
+    received = start(server.recv)
+    rest = start_large(wire, 2**20)
+    eventually(lambda: server.endpoint.room is not None)
+    wire.send(rest + frame(TEXT, "behind"))
+    assert outcome(received) == bytes(range(256)) * 4096
+    assert server.recv() == "behind"
+    server.abort()
+
+
+def test_large_payload_that_ends_too_soon(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    server, wire = make_connection(ours), Wire(theirs)
+    received = start(server.recv)
+    start_large(wire, 2**20)
+    eventually(lambda: server.endpoint.room is not None)
+    wire.finish()
+    with pytest.raises(ConnectionClosed, match="without a close frame"):
+        outcome(received)
+
+
+def test_room_that_is_given_up_meanwhile_loses_nothing(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    server, wire = make_connection(ours), Wire(theirs)
+    # Whoever waits for a pong reads for all, and into the room.
+    latency = start(server.ping, b"?")
+    assert wire.read_frame().payload == b"?"
+    rest = start_large(wire, 2**20)
+    eventually(lambda: server.endpoint.room is not None)
+    pieces = server.recv_fragments()
+    first = outcome(start(next, pieces))
+    assert isinstance(first, bytes)
+    assert first
+    others = start(b"".join, pieces)
+    wire.send(rest + frame(PONG, b"?"))
+    assert first + outcome(others) == bytes(range(256)) * 4096
+    assert outcome(latency) > 0
+    server.abort()
+
+
+# --- misuse ---
+
+
+def test_message_inside_of_ones_own_fragments_is_refused(pair: Pair) -> None:
+    server, client = pair
+
+    def pieces() -> Iterator[str]:
+        yield "a"
+        with pytest.raises(RuntimeError, match="this thread is sending a message in fragments"):
+            server.send("between")
+        yield "b"
+
+    server.send(pieces())
+    server.send("behind")
+    assert [client.recv(), client.recv()] == ["ab", "behind"]
+
+
+def test_what_is_no_message_is_told_so(pair: Pair) -> None:
+    with pytest.raises(TypeError, match="a message is str, bytes or"):
+        pair[0].send(1)  # type: ignore[arg-type]
+
+
+def test_thread_that_carries_others_does_not_wait(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    terms = Options()
+    driver = SocketDriver(
+        Endpoint("server", terms, now=time.monotonic()),
+        Stream(ours),
+        terms,
+        carrier=threading.get_ident(),
+    )
+    server = SocketConnection(driver, Request(RequestHead("GET", "/", "1.1", [("Host", "h")])))
+    client = make_connection(theirs, "client")
+    refused = pytest.raises(RuntimeError, match="would stop the event loop that carries it")
+    with refused:
+        server.recv()
+    with refused:
+        while True:  # until the socket takes no more
+            server.send(bytes(100_000))
+    received = start(client.recv)
+    assert outcome(received) == bytes(100_000)
+    server.start_closing(4000, "enough")
+    server.abort()
+    client.abort()
+
+
+def test_end_is_told_once_and_before_the_peer_sees_it(sockets: Sockets) -> None:
+    ours, theirs = sockets
+    terms = Options()
+    seen: list[bool] = []
+
+    def note() -> None:
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1, socket.MSG_DONTWAIT)
+        seen.append(True)
+
+    driver = SocketDriver(
+        Endpoint("server", terms, now=time.monotonic()), Stream(ours), terms, on_over=note
+    )
+    server = SocketConnection(driver, Request(RequestHead("GET", "/", "1.1", [("Host", "h")])))
+    server.abort()
+    assert seen == [True]
+    assert theirs.recv(1) == b""
+    server.abort()
+    assert seen == [True]

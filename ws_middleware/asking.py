@@ -7,15 +7,26 @@ place, and nothing in it suspends.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from ws_middleware.errors import HandshakeError
 from ws_middleware.pool import Pool, call_in
 
-__all__ = ["Ask", "answers_at_once", "ask_in_place", "ask_on_loop", "is_async", "run_in_place"]
+__all__ = [
+    "Ask",
+    "answers_at_once",
+    "ask_in_place",
+    "ask_on_loop",
+    "asking_from_thread",
+    "is_async",
+    "run_in_place",
+]
 
 _Result = TypeVar("_Result")
 
@@ -57,6 +68,25 @@ async def ask_on_loop(function: Callable[..., Any], *arguments: Any) -> Any:
     else:
         outcome = call()
     return await outcome if inspect.isawaitable(outcome) else outcome
+
+
+def asking_from_thread(loop: asyncio.AbstractEventLoop) -> Ask:
+    """Give a way to ask in a thread: plain functions in place, `async def` on the loop."""
+
+    async def ask(function: Callable[..., Any], *arguments: Any) -> Any:
+        outcome = function(*arguments)
+        if not inspect.isawaitable(outcome):
+            return outcome
+        try:
+            return asyncio.run_coroutine_threadsafe(_wait_for(outcome), loop).result()
+        except concurrent.futures.CancelledError:
+            raise HandshakeError(503, "the question who may connect was given up") from None
+
+    return ask
+
+
+async def _wait_for(outcome: Awaitable[Any]) -> Any:
+    return await outcome
 
 
 async def ask_in_place(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -24,13 +24,14 @@ from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.messages import Data, Ping, Pong
 from ws_middleware.errors import ConnectionClosed
-from ws_middleware.pool import OutOfThreadsError, Pool, call_in, start_thread
+from ws_middleware.pool import OutOfThreadsError, Pool, as_failure, call_in, start_thread
 from ws_middleware.socket_connection import SocketConnection
 
 __all__ = ["Handler", "HandlerLike", "check_handler", "run_handler"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
+_STOPPING = CloseCode.GOING_AWAY, "the server is shutting down"
 #: How many threads serve the plain `def` callbacks of all `Handler` objects.
 POOL_SIZE = 16
 
@@ -105,12 +106,11 @@ async def run_handler(
             await _start(handler, connection, path_params)
     except asyncio.CancelledError:
         if _is_being_cancelled():
-            connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
+            connection.start_closing(*_STOPPING)
             raise
         _fail(connection)
     except OutOfThreadsError as error:
-        logger.error("no thread for the handler of %a: %s", connection.request.path, error)
-        connection.start_closing(CloseCode.TRY_AGAIN_LATER, "no thread is free")
+        _go_without_thread(connection, error)
     except Exception as error:
         if not _is_end_of(connection, error):
             _fail(connection)
@@ -132,10 +132,34 @@ def _fail(connection: AsyncConnection | SocketConnection) -> None:
     connection.start_closing(CloseCode.INTERNAL_ERROR, "internal error")
 
 
+def _go_without_thread(
+    connection: AsyncConnection | SocketConnection, error: OutOfThreadsError
+) -> None:
+    logger.error("no thread for the handler of %a: %s", connection.request.path, error)
+    connection.start_closing(CloseCode.TRY_AGAIN_LATER, "no thread is free")
+
+
 def _is_being_cancelled() -> bool:
     """Tell whether somebody cancels this task; a handler may as well raise by itself."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def run_in_thread(
+    handler: HandlerLike,
+    connection: SocketConnection,
+    path_params: dict[str, Any],
+    prelude: Callable[[SocketConnection], bool],
+) -> None:
+    """Run a plain `def` handler in a thread that needs no loop, and wait for its end."""
+    call = functools.partial(run_blocking, _contained(handler), connection, path_params, prelude)
+    try:
+        await call_in(start_thread, functools.partial(contextvars.copy_context().run, call))
+    except OutOfThreadsError as error:
+        _go_without_thread(connection, error)
+    except asyncio.CancelledError:
+        connection.start_closing(*_STOPPING)
+        raise
 
 
 def run_blocking(
@@ -153,10 +177,25 @@ def run_blocking(
             _fail(connection)
     except BaseException:
         # The server ends this thread, and may write into the socket: it must be shut by then.
-        connection.start_closing(CloseCode.GOING_AWAY, "the server is shutting down")
+        connection.start_closing(*_STOPPING)
         connection.abort()
         raise
     connection.close()
+
+
+def _contained(handler: HandlerLike) -> HandlerLike:
+    """Make a failure of the handler alone what would end its thread."""
+
+    @functools.wraps(handler)
+    def call(*arguments: Any, **path_params: Any) -> Any:
+        try:
+            return handler(*arguments, **path_params)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise as_failure(error) from None
+
+    return call
 
 
 def _start(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ws_middleware.native import shielded
 
-__all__ = ["OutOfThreadsError", "Pool", "call_in", "start_thread", "waiting"]
+__all__ = ["OutOfThreadsError", "Pool", "as_failure", "call_in", "start_thread", "waiting"]
 
 _Result = TypeVar("_Result")
 _Work = Callable[[], object]
@@ -56,16 +56,20 @@ async def call_in(start: Callable[[_Work], object], function: Callable[[], _Resu
         try:
             result = function()
         except BaseException as error:
-            failure = error if isinstance(error, Exception) else None
-            if failure is None or isinstance(error, StopIteration):
-                # What would mean something else to a future, or end the loop.
-                failure = RuntimeError(f"the handler raised {error!r}")
-                failure.with_traceback(error.__traceback__)
+            failure = as_failure(error)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
             loop.call_soon_threadsafe(settle, result, failure)
 
     start(work)
     return await outcome
+
+
+def as_failure(error: BaseException) -> Exception:
+    """Give an exception that fails a call, for one that would end its thread or its loop."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    failure = RuntimeError(f"the handler raised {error!r}")
+    return failure.with_traceback(error.__traceback__)
 
 
 class Pool:

@@ -174,7 +174,7 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-            connection.transport.abort()
+            getattr(connection, "abort", connection.transport.abort)()
         for task in list(self.server_state.tasks):
             task.cancel()
 

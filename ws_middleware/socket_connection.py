@@ -49,7 +49,7 @@ class SocketConnection(Connection):
         super().__init__(driver.endpoint, request, subprotocol, agreements, identity)
         self._driver = driver
         self._receiving = False
-        self._fragmenter: object | None = None  # whoever sends a message in fragments
+        self._fragmenter: object | None = None  # the thread or greenlet that sends one in fragments
 
     # --- receiving ---
 
@@ -97,13 +97,13 @@ class SocketConnection(Connection):
 
     def send(self, message: Sendable | Iterable[Sendable]) -> None:
         """Send a message; an iterable is sent as the fragments of one message."""
-        if isinstance(message, _WHOLE):
+        if isinstance(message, _WHOLE) or not isinstance(message, Iterable):
             self._run(lambda: self._endpoint.send_message(message))
         else:
             self._send_pieces(message)
 
     def _send_pieces(self, pieces: Iterable[Sendable]) -> None:
-        sender = object()
+        sender = self._driver.waiting.identify()
         self._run(lambda: self._set_fragmenter(sender))
         try:
             previous: Sendable | None = None
@@ -131,8 +131,14 @@ class SocketConnection(Connection):
 
     def _run(self, action: Callable[[], None], sender: object | None = None) -> None:
         """Send something that must not come between another one's fragments."""
+        if sender is None and self._fragmenter is not None:
+            self._check_not_fragmenting()
         if not self._driver.run(action, lambda: self._fragmenter is sender):
             raise self._endpoint.closed
+
+    def _check_not_fragmenting(self) -> None:
+        if self._fragmenter == self._driver.waiting.identify():
+            raise RuntimeError("this thread is sending a message in fragments; finish it first")
 
     def send_frame(self, frame: Frame, key: bytes = b"") -> None:
         """Send one frame exactly as it is: any bits, past the extensions.
@@ -167,19 +173,19 @@ class SocketConnection(Connection):
             self._driver.wait(lambda: None)
 
     def start_closing(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Start to close the connection without waiting for the peer."""
-        self._driver.run(lambda: self._endpoint.close(code, reason))
+        """Start to close the connection without waiting."""
+        self._driver.do(lambda: self._endpoint.close(code, reason))
 
     def renew(self, expires_at: float | None) -> None:
         """Let the connection live until `expires_at`, seconds since the epoch; None for ever."""
         if expires_at != self._expires_at:
             self._expires_at = expires_at
             deadline = to_deadline(expires_at, time.monotonic())
-            self._driver.run(lambda: self._endpoint.expire_at(deadline))
+            self._driver.do(lambda: self._endpoint.expire_at(deadline))
 
     def abort(self) -> None:
         """Drop the connection at once, without a closing handshake."""
-        self._driver.run(self._endpoint.abort)
+        self._driver.do(self._endpoint.abort)
 
 
 _WHOLE = (str, bytes, bytearray, memoryview, TextMessage, BinaryMessage, SharedMessage)

@@ -13,7 +13,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import TypeVar
 
 from ws_middleware.core.endpoint import Endpoint
@@ -29,6 +30,8 @@ _Result = TypeVar("_Result")
 ROUND_TIME = 0.5
 #: How many blocks are read in one go.
 BLOCKS = 4
+#: How many pieces any system takes in one go.
+PIECES = 16
 
 
 class _Turn:
@@ -65,12 +68,16 @@ class SocketDriver:
         *,
         preface: bytes = b"",
         leftover: bytes = b"",
+        on_over: Callable[[], object] | None = None,
+        carrier: int | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.lock: threading.Lock = threading.Lock()
         self._stream = stream
         self.waiting: Waiting = waiting_for(stream.sock)
         self._close_timeout = options.close_timeout
+        self._on_over = on_over  # called once, under the lock, before the peer can see the end
+        self._carrier = carrier  # the thread of an event loop, which must not wait
         self._unsent: deque[memoryview] = deque()
         self._sent = 0  # bytes taken by the socket, of all
         self._queued = 0  # bytes given to it, of all
@@ -82,14 +89,15 @@ class SocketDriver:
         self._deadline: float | None = None
         #: Pings that somebody waits for, by payload: their latency in seconds once answered.
         self.pings: dict[bytes, float | None] = {}
-        if leftover:
-            endpoint.receive_data(leftover, time.monotonic())
-        if not self.waiting.is_cooperative:
-            stream.allow_waiting()
         with self.lock:
-            self._send(preface)
+            _attend(self, self.waiting)  # fails, if it does, before anything has changed
+            if leftover:
+                endpoint.receive_data(leftover, time.monotonic())
+            if not self.waiting.is_cooperative:
+                stream.allow_waiting()
+            if preface:
+                self._send([preface])
             self._settle(time.monotonic())
-        _attend(self, self.waiting)
 
     @property
     def is_over(self) -> bool:
@@ -103,6 +111,7 @@ class SocketDriver:
 
         `TimeoutError` after `timeout` seconds, `ConnectionClosed` when nothing can come any more.
         """
+        self._check_thread()
         if timeout is None and self._stream.can_wait:
             taken = self._wait_in_kernel(take)
             if taken is not None:
@@ -116,19 +125,38 @@ class SocketDriver:
         False when the connection ended before the socket took everything.
         """
         goal: int | None = None
+        with self.lock:
+            if allowed is None or allowed():
+                goal = self._act(action)
+                if self._sent >= goal:
+                    return True
+        return self._wait_until_sent(goal, action, allowed)
 
+    def _wait_until_sent(
+        self,
+        goal: int | None,
+        action: Callable[[], None],
+        allowed: Callable[[], bool] | None,
+    ) -> bool:
         def is_sent() -> bool | None:
             nonlocal goal
             if goal is None and (allowed is None or allowed()):
                 goal = self._act(action)
             return True if goal is not None and (self._sent >= goal or self.is_over) else None
 
-        with self.lock:
-            done = is_sent()
-        if done is None:
-            self._wait(self._writing, is_sent, None)
+        self._check_thread()
+        self._wait(self._writing, is_sent, None)
         assert goal is not None
         return self._sent >= goal
+
+    def do(self, action: Callable[[], None]) -> None:
+        """Do something to the endpoint, and wait for nothing."""
+        with self.lock:
+            self._act(action)
+
+    def _check_thread(self) -> None:
+        if get_ident() == self._carrier:
+            raise RuntimeError("a blocking connection would stop the event loop that carries it")
 
     def attend(self) -> None:
         """Look after the connection while nobody waits for input."""
@@ -146,18 +174,23 @@ class SocketDriver:
         """Wait as most do, for the peer's bytes alone; None where that is not enough."""
         turn = self._reading
         with self.lock:
-            taken = self._look(take)
+            taken = take()
+            self._settle_if_needed()  # a close frame may have waited for that
             if taken is not None or not self._may_block or not turn.take():
                 return taken
         leads = True
         try:
             while True:
-                data = self._wait_for_data()
+                room = self.endpoint.room
+                came = self._wait_for_input(room)
                 with self.lock:
-                    if data is not None:
-                        self._receive(data, time.monotonic())
-                    taken = self._look(take)
-                    if taken is not None or data is None or not self._may_block:
+                    if came is not None:
+                        self._receive(came, time.monotonic(), room)
+                        room = None  # it stays where it is if nobody else holds it
+                        self._settle_if_needed()  # it may be a pong, which `take` may be after
+                    taken = take()
+                    self._settle_if_needed()
+                    if taken is not None or came is None or not self._may_block:
                         leads = False
                         self._give(turn)
                         return taken
@@ -169,27 +202,22 @@ class SocketDriver:
     @property
     def _may_block(self) -> bool:
         """Tell whether nothing is worth waiting for but the peer's bytes."""
-        return not (self._unsent or self._ended or self.endpoint.is_full or self.is_over)
-
-    def _look(self, take: Callable[[], _Result | None]) -> _Result | None:
-        self._settle_if_needed()  # what came may be a pong, which `take` may be after
-        taken = take()
-        self._settle_if_needed()  # a close frame may have waited for that
-        return taken
+        endpoint = self.endpoint
+        return not (self._unsent or self._ended or endpoint.is_over or endpoint.is_full)
 
     def _wait(
         self, turn: _Turn, take: Callable[[], _Result | None], timeout: float | None
     ) -> _Result:
         limit = None if timeout is None else time.monotonic() + timeout
         leads = looked = False
-        data: bytes | None = None
+        came: bytes | int | None = None
         try:
             while True:
                 with self.lock:
                     leads = leads or turn.take()
                     now = time.monotonic()
-                    if data is not None:
-                        self._receive(data, now)
+                    if came is not None:
+                        self._receive(came, now)
                     elif looked and leads and turn is self._reading:
                         self._read(now)
                     self._settle(now)
@@ -206,11 +234,11 @@ class SocketDriver:
                     interest = self._interest(turn)
                     waits_for_socket = leads and (interest.read or interest.write)
                     event = None if waits_for_socket else self._join(turn)
-                data = None
+                came = None
                 if event is not None:
                     event.wait(pause)
                 elif limit is None and self._stream.can_wait and not interest.write:
-                    data = self._wait_for_data()
+                    came = self._wait_for_input()
                 elif not self._stream.has_pending:
                     self.waiting.wait_for(interest, timeout=pause)
                 looked = True
@@ -219,9 +247,10 @@ class SocketDriver:
                 with self.lock:
                     self._give(turn)
 
-    def _wait_for_data(self) -> bytes | None:
+    def _wait_for_input(self, room: memoryview | None = None) -> bytes | int | None:
+        """Wait for bytes, or how many come into the room; None where the connection was lost."""
         try:
-            return self._stream.wait()
+            return self._stream.wait() if room is None else self._stream.wait_into(room)
         except OSError as error:
             with self.lock:
                 self._lose(error)
@@ -229,8 +258,9 @@ class SocketDriver:
 
     def _give(self, turn: _Turn) -> None:
         turn.taken = False
-        turn.tell()
-        if self.is_over:
+        if turn.others:
+            turn.tell()
+        if self.endpoint.is_over:
             self._release()
 
     def _join(self, turn: _Turn) -> Event:
@@ -285,9 +315,17 @@ class SocketDriver:
             if len(data) < BLOCK and not stream.has_pending:
                 return  # there was no more
 
-    def _receive(self, data: bytes, now: float) -> None:
-        self._ended = not data
-        self.endpoint.receive_data(data, now)
+    def _receive(self, came: bytes | int, now: float, room: memoryview | None = None) -> None:
+        """Take bytes, or how many came into the room, which may be given up by now."""
+        self._ended = not came
+        if isinstance(came, bytes):
+            self.endpoint.receive_data(came, now)
+            return
+        assert room is not None
+        if came and room is self.endpoint.room:
+            self.endpoint.room_filled(came, now)
+        else:
+            self.endpoint.receive_data(room[:came], now)
 
     def _settle(self, now: float) -> None:
         """Carry out what the endpoint wants: write, ring in time, end."""
@@ -321,18 +359,21 @@ class SocketDriver:
 
     def _gather(self) -> None:
         """Send what the endpoint has to send, behind what was not sent yet."""
-        self._send(self.endpoint.data_to_send())
+        pieces = self.endpoint.pieces_to_send()
+        if len(pieces) > (PIECES if self._stream.can_wait else 1):
+            pieces = [b"".join(pieces)]  # TLS wants to be given the same again
+        if pieces:
+            self._send(pieces)
 
-    def _send(self, data: bytes) -> None:
-        if not data:
-            return
-        self._queued += len(data)
-        if self._unsent:
-            self._unsent.append(memoryview(data))
-            return
-        taken = self._take(data)
-        if taken < len(data) and not self.is_over:
-            self._unsent.append(memoryview(data)[taken:])
+    def _send(self, pieces: list[bytes]) -> None:
+        size = sum(map(len, pieces))
+        self._queued += size
+        taken = 0 if self._unsent else self._take(pieces)
+        if taken < size and not self.is_over:
+            for piece in pieces:
+                if taken < len(piece):
+                    self._unsent.append(memoryview(piece)[taken:])
+                taken = max(0, taken - len(piece))
             self.endpoint.write_blocked = True
 
     def _write(self, now: float) -> None:
@@ -340,7 +381,7 @@ class SocketDriver:
         unsent = self._unsent
         while unsent:
             data = unsent[0]
-            taken = self._take(data)
+            taken = self._take([data])
             if not taken:
                 return
             self.endpoint.write_progressed(now)
@@ -351,10 +392,10 @@ class SocketDriver:
         self.endpoint.write_blocked = False
         self._gather()
 
-    def _take(self, data: bytes | memoryview) -> int:
-        """Let the socket take some of `data`; tells how much it took."""
+    def _take(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """Let the socket take some of the pieces; tells how much it took."""
         try:
-            taken = self._stream.send(data)
+            taken = self._stream.send(*pieces)
         except OSError as error:
             self._lose(error)
             return 0
@@ -389,6 +430,9 @@ class SocketDriver:
         stream = self._stream
         if stream.is_closed or not self.is_over:
             return
+        on_over, self._on_over = self._on_over, None
+        if on_over is not None:
+            on_over()
         stream.shut_down()
         if not self._reading.taken and not self._writing.taken:
             stream.close()
@@ -407,7 +451,11 @@ class _Attendant:
             self._drivers.add(driver)
             starts, self._started = not self._started, True
         if starts:
-            waiting.spawn(lambda: self._work(waiting), "ws_middleware attendant")
+            try:
+                waiting.spawn(lambda: self._work(waiting), "ws_middleware attendant")
+            except BaseException:  # no more threads: whoever comes next tries again
+                self._started = False
+                raise
 
     def _work(self, waiting: Waiting) -> None:
         while self._has_work():

@@ -10,11 +10,25 @@ import contextlib
 import socket
 import ssl
 
+from ws_middleware.core.codec import SPEEDUPS
+
 __all__ = ["BLOCK", "Stream"]
 
 #: How many bytes are read at once: a message of 64 KiB whole, and just less than the 128 KiB
 #: from which on `malloc` asks the system for each block.
 BLOCK = 126_976
+#: How many bytes are sent at most while no other thread of the interpreter runs.
+SMALL = 16_384
+
+
+def send_at_once(sock: socket.socket, data: bytes | memoryview, /) -> int:
+    """Give a socket what it takes without waiting; `BlockingIOError` where that is nothing."""
+    return sock.send(data, socket.MSG_DONTWAIT)
+
+
+if SPEEDUPS:
+    with contextlib.suppress(ImportError):  # of systems where sockets are something else
+        from ws_middleware._sending import send_at_once
 
 
 class Stream:
@@ -75,10 +89,18 @@ class Stream:
         """Wait for something to read, and read it; `OSError` where the connection was lost."""
         return self.sock.recv(BLOCK)
 
-    def send(self, data: bytes | memoryview) -> int:
-        """Write what goes; `OSError` where the connection was lost."""
+    def wait_into(self, room: memoryview) -> int:
+        """Wait for something to read, and read it into `room`; tells how much came."""
+        return self.sock.recv_into(room)
+
+    def send(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
+        """Write what goes, of several pieces where it `can_wait`; `OSError` at the end."""
         self.wants_read = False
         try:
+            if more:
+                return self.sock.sendmsg((data, *more), (), self._flags)
+            if self.can_wait and len(data) <= SMALL:
+                return send_at_once(self.sock, data)
             return self.sock.send(data, self._flags)
         except (BlockingIOError, ssl.SSLWantWriteError):
             return 0

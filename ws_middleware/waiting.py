@@ -48,6 +48,9 @@ class Waiting(Protocol):
     def make_event(self) -> Event:
         """Make an event that waits in this way."""
 
+    def identify(self) -> object:
+        """Tell the caller from others that may run meanwhile."""
+
     def spawn(self, work: Callable[[], None], name: str) -> None:
         """Run `work` beside the caller, until it returns or the process ends."""
 
@@ -77,6 +80,10 @@ class ThreadWaiting:
     def make_event(self) -> Event:
         """Make an event for threads."""
         return threading.Event()
+
+    def identify(self) -> object:
+        """Give the thread's number."""
+        return threading.get_ident()
 
     def spawn(self, work: Callable[[], None], name: str) -> None:
         """Run `work` in a thread that does not keep the process alive."""
@@ -124,6 +131,10 @@ class GeventWaiting:
         event: Event = self._event.Event()
         return event
 
+    def identify(self) -> object:
+        """Give the greenlet."""
+        return self._gevent.getcurrent()
+
     def spawn(self, work: Callable[[], None], name: str) -> None:
         """Run `work` in a greenlet."""
         self._gevent.spawn(work)
@@ -152,6 +163,10 @@ class EventletWaiting:
     def make_event(self) -> Event:
         """Make an event for green threads."""
         return _EventletEvent(self._eventlet)
+
+    def identify(self) -> object:
+        """Give the green thread."""
+        return self._eventlet.getcurrent()
 
     def spawn(self, work: Callable[[], None], name: str) -> None:
         """Run `work` in a green thread."""

@@ -21,13 +21,14 @@ from ws_middleware.asgi.scopes import accept, refuse, request_of, respond
 from ws_middleware.asgi.tunnel import serve_stream
 from ws_middleware.asgi.types import ASGIApp, Receive, Scope, Send
 from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
-from ws_middleware.asking import ask_on_loop
+from ws_middleware.asking import ask_on_loop, asking_from_thread
 from ws_middleware.core.extended_connect import is_extended_connect
 from ws_middleware.core.handshake import RequestHead, check_request, is_attempt
 from ws_middleware.errors import HandshakeError
-from ws_middleware.handlers import observes_control, run_handler
+from ws_middleware.handlers import is_blocking, observes_control, run_handler, run_in_thread
 from ws_middleware.request import Request
 from ws_middleware.routing import Route, Router
+from ws_middleware.socket_connection import SocketConnection
 from ws_middleware.upgrade import Upgrade, decide, decide_at_once, find_route, is_immediate
 
 __all__ = ["ASGIMiddleware"]
@@ -180,6 +181,10 @@ def _serve(
     if handshake.is_decided:
         upgrade.ended()
         return _nothing()  # the peer is gone, or the server stops
+    if is_blocking(route.handler):
+        taken = handshake.accept_blocking(upgrade, route.options)
+        if taken is not None:
+            return _run_in_thread(route, upgrade, taken)
     connection = handshake.accept(
         upgrade, route.options, observe_control=observes_control(route.handler)
     )
@@ -190,6 +195,17 @@ def _run(route: Route, upgrade: Upgrade, connection: AsyncConnection) -> Corouti
     introduction = upgrade.introduction
     prelude = None if introduction is None else introduction.on_loop
     return run_handler(route.handler, connection, connection.request.path_params, prelude)
+
+
+def _run_in_thread(
+    route: Route, upgrade: Upgrade, connection: SocketConnection
+) -> Coroutine[Any, Any, None]:
+    introduction, ask = upgrade.introduction, asking_from_thread(asyncio.get_running_loop())
+
+    def prelude(connection: SocketConnection) -> bool:
+        return introduction is None or introduction.in_place(connection, ask)
+
+    return run_in_thread(route.handler, connection, connection.request.path_params, prelude)
 
 
 async def _nothing() -> None:

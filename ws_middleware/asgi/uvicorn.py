@@ -12,6 +12,8 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Self, cast
@@ -24,6 +26,7 @@ from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.handover import Handover, look_behind
 from ws_middleware.asgi.lingering import LingeringClose
 from ws_middleware.asgi.session import ClientDisconnected, Session
+from ws_middleware.asgi.takeover import copy_socket, let_go
 from ws_middleware.asgi.types import Scope
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import accept_offers
@@ -39,12 +42,15 @@ from ws_middleware.core.handshake import (
 )
 from ws_middleware.core.headers import field_values
 from ws_middleware.driver import BLOCK, StreamDriver
-from ws_middleware.errors import ConnectionClosed, HandshakeError
+from ws_middleware.errors import ConnectionClosed, HandshakeError, UnsupportedError
 from ws_middleware.gate import Place
 from ws_middleware.logs import connection_finished, handshake_refused
 from ws_middleware.options import Options
 from ws_middleware.request import Request
 from ws_middleware.request_reader import parse_head
+from ws_middleware.socket_connection import SocketConnection
+from ws_middleware.socket_driver import SocketDriver
+from ws_middleware.stream import Stream
 from ws_middleware.upgrade import Upgrade
 
 __all__ = ["EXTENSION", "WebSocketProtocol", "options_of"]
@@ -116,7 +122,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._lingering: LingeringClose | None = None
-        self._connection: AsyncConnection | None = None
+        self._connection: AsyncConnection | SocketConnection | None = None
         self._place: Place | None = None
         self._opened_at = 0.0
         self._session: Session | None = None
@@ -185,6 +191,13 @@ class WebSocketProtocol(asyncio.Protocol):
             self._lingering.shutdown()
         elif self._task is not None:
             self.refuse(HandshakeError(503, _STOPPING))
+
+    def abort(self) -> None:
+        """Drop the connection: the server does not wait any longer."""
+        if isinstance(self._connection, SocketConnection):
+            self._connection.abort()
+        else:
+            self.transport.abort()
 
     # --- the handshake ---
 
@@ -358,6 +371,41 @@ class WebSocketProtocol(asyncio.Protocol):
         """Send the 101 and give the open connection."""
         return self._open(upgrade, upgrade.fields, options, observe_control)[1]
 
+    def accept_blocking(self, upgrade: Upgrade, options: Options) -> SocketConnection | None:
+        """Take the socket from the loop, send the 101 over it, and give the open connection.
+
+        None where it cannot be taken, and nothing has happened.
+        """
+        response = self._encode_acceptance(upgrade.fields)
+        sock = None if self._prepared else copy_socket(self.transport)
+        if sock is None:
+            return None
+        _ = self.request.scope  # the transport can be asked for the last time
+        try:
+            driver = SocketDriver(
+                self._make_endpoint(upgrade, options, time.monotonic()),
+                Stream(sock),
+                options,
+                preface=response,
+                leftover=self._early,
+                on_over=functools.partial(self._on_over, upgrade),
+                carrier=threading.get_ident(),
+            )
+        except RuntimeError:  # no more threads: who tells the peer needs none
+            sock.close()
+            return None
+        let_go(self.transport)
+        connection = SocketConnection(driver, self.request, upgrade.subprotocol, upgrade.agreements)
+        self._note_open(upgrade, connection)
+        # Whatever is said to it from elsewhere waits for nothing.
+        upgrade.opened(connection, lambda call: call())
+        return connection
+
+    def _on_over(self, upgrade: Upgrade) -> None:
+        upgrade.ended()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self.connection_lost, None)
+
     def accept_for_app(
         self, subprotocol: str | None, fields: Iterable[tuple[str, str]]
     ) -> tuple[StreamDriver, AsyncConnection]:
@@ -383,40 +431,53 @@ class WebSocketProtocol(asyncio.Protocol):
         respond = self._response_of(fields)
         driver, connection = self._prepared or self._prepare(upgrade, options, observe_control)
         connection.subprotocol = upgrade.subprotocol
-        self._connection = connection
-        self._place = upgrade.place
-        self._opened_at = self._loop.time()
-        self._decide()
+        early = self._early
+        self._note_open(upgrade, connection)
         respond()
-        early, self._early = self._early, b""
         driver.start(early)
         if self._prepared is not None:
             driver.resume_writing()
         upgrade.opened(connection, self._loop.call_soon_threadsafe)
         return driver, connection
 
+    def _note_open(self, upgrade: Upgrade, connection: AsyncConnection | SocketConnection) -> None:
+        self._connection = connection
+        self._place = upgrade.place
+        self._opened_at = self._loop.time()
+        self._early = b""
+        self._decide()
+
     def _response_of(self, fields: Iterable[tuple[str, str]]) -> Callable[[], None]:
         """Make the response that accepts, and give what sends it; `ValueError` for a bad field."""
-        response = encode_response(101, [*self._default_fields(), *fields])
-        return functools.partial(self.transport.write, response)
+        return functools.partial(self.transport.write, self._encode_acceptance(fields))
+
+    def _encode_acceptance(self, fields: Iterable[tuple[str, str]]) -> bytes:
+        return encode_response(101, [*self._default_fields(), *fields])
 
     def _prepare(
         self, upgrade: Upgrade, options: Options, observe_control: bool
     ) -> tuple[StreamDriver, AsyncConnection]:
-        endpoint = Endpoint(
-            "server",
-            options,
-            tuple(agreement.activate("server") for agreement in upgrade.agreements),
-            now=self._loop.time(),
-            observe_control=observe_control,
-        )
+        endpoint = self._make_endpoint(upgrade, options, self._loop.time(), observe_control)
         driver = StreamDriver(endpoint, self.transport, options, self.connection_lost)
         return driver, AsyncConnection(
             driver, self.request, upgrade.subprotocol, upgrade.agreements
         )
 
+    def _make_endpoint(
+        self, upgrade: Upgrade, options: Options, now: float, observe_control: bool = False
+    ) -> Endpoint:
+        return Endpoint(
+            "server",
+            options,
+            tuple(agreement.activate("server") for agreement in upgrade.agreements),
+            now=now,
+            observe_control=observe_control,
+        )
+
     def direct(self) -> AsyncConnection:
         """Give the connection past the application's events; see `ws_middleware.direct`."""
+        if isinstance(self._connection, SocketConnection):
+            raise UnsupportedError("this connection is with its `def` handler, in another thread")
         if self._session is not None:
             self._session.detach()
         if self._connection is not None:

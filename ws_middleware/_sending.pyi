@@ -1,0 +1,3 @@
+import socket
+
+def send_at_once(sock: socket.socket, data: bytes | memoryview, /) -> int: ...
