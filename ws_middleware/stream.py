@@ -10,25 +10,11 @@ import contextlib
 import socket
 import ssl
 
-from ws_middleware.core.codec import SPEEDUPS
-
 __all__ = ["BLOCK", "Stream"]
 
 #: How many bytes are read at once: a message of 64 KiB whole, and just less than the 128 KiB
 #: from which on `malloc` asks the system for each block.
 BLOCK = 126_976
-#: How many bytes are sent at most while no other thread of the interpreter runs.
-SMALL = 16_384
-
-
-def send_at_once(sock: socket.socket, data: bytes | memoryview, /) -> int:
-    """Give a socket what it takes without waiting; `BlockingIOError` where that is nothing."""
-    return sock.send(data, socket.MSG_DONTWAIT)
-
-
-if SPEEDUPS:
-    with contextlib.suppress(ImportError):  # of systems where sockets are something else
-        from ws_middleware._sending import send_at_once
 
 
 class Stream:
@@ -99,8 +85,6 @@ class Stream:
         try:
             if more:
                 return self.sock.sendmsg((data, *more), (), self._flags)
-            if self.can_wait and len(data) <= SMALL:
-                return send_at_once(self.sock, data)
             return self.sock.send(data, self._flags)
         except (BlockingIOError, ssl.SSLWantWriteError):
             return 0

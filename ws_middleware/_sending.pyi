@@ -1,3 +1,0 @@
-import socket
-
-def send_at_once(sock: socket.socket, data: bytes | memoryview, /) -> int: ...
