@@ -662,6 +662,27 @@ def test_loop_that_ends_ends_the_waiting(call: str) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
+def test_loop_that_takes_a_call_and_is_closed_ends_the_waiting(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> BridgedConnection:
+        return bridge(Line())
+
+    def work() -> None:
+        with contextlib.suppress(ConnectionClosed):
+            CALLS[call](connection)
+        ended.set()
+
+    loop, called, ended = asyncio.new_event_loop(), threading.Event(), threading.Event()
+    connection = loop.run_until_complete(scene())
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *_: called.set())
+    threading.Thread(target=work, daemon=True).start()
+    assert called.wait(PATIENCE)
+    loop.close()
+    assert ended.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("call", CALLS)
 def test_loop_that_is_closed_carries_nothing(call: str) -> None:
     async def scene() -> BridgedConnection:
         return bridge(Line())

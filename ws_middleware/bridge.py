@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import queue
 import threading
 from collections import deque
@@ -41,6 +42,8 @@ _Result = TypeVar("_Result")
 
 #: How many bytes threads may have queued before `send` waits for the loop.
 MAX_QUEUED = 65_536
+#: How often those who wait look whether the loop is still there, in seconds.
+ROUND_TIME = 1.0
 
 
 class _Operation(NamedTuple):
@@ -108,14 +111,26 @@ class BridgedConnection(Connection):
             self._fetching = self._fetching or starts
         if starts:
             self._on_loop(self._start_fetching)
-        try:
-            with self._waiting() if self._inbox.empty() else contextlib.nullcontext():
-                item = self._inbox.get(timeout=timeout)
-        except queue.Empty:
-            raise TimeoutError(f"no message came within {timeout} s") from None
+        if self._inbox.empty():
+            with self._waiting():
+                item = self._await_item(timeout)
+        else:
+            item = self._inbox.get()
         if isinstance(item, BaseException):
             raise item
         return item
+
+    def _await_item(self, timeout: float | None) -> Data | Ping | Pong | BaseException:
+        left = math.inf if timeout is None else timeout
+        while True:
+            pause = min(left, ROUND_TIME)
+            try:
+                return self._inbox.get(timeout=pause)
+            except queue.Empty:
+                left -= pause
+            if left <= 0:
+                raise TimeoutError(f"no message came within {timeout} s")
+            self._check_loop()
 
     def recv_fragments(self) -> Iterator[Data]:
         """Receive one message in pieces, as they arrive; pieces of text are whole characters."""
@@ -268,13 +283,23 @@ class BridgedConnection(Connection):
         """Be around everything that waits for the loop."""
         if asyncio._get_running_loop() is self._loop:
             raise RuntimeError("a blocking connection would stop the event loop that carries it")
+        self._check_loop()
+        return waiting()
+
+    def _check_loop(self) -> None:
+        # One that has stopped takes calls until it is closed, and never makes them.
         if self._loop.is_closed():
             raise self._endpoint.closed
-        return waiting()
 
     def _outcome_of(self, outcome: Future[_Result]) -> _Result:
         with self._waiting():
-            return outcome.result()
+            while True:
+                try:
+                    return outcome.result(ROUND_TIME)
+                except TimeoutError:
+                    if outcome.done():
+                        raise  # this is the outcome
+                self._check_loop()
 
     def _ask(self, run: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
         """Wait for something of the peer; what others send meanwhile does not wait for it."""
@@ -298,7 +323,8 @@ class BridgedConnection(Connection):
         if self._outbox_size > MAX_QUEUED:
             with self._waiting(), self._room:
                 while self._outbox_size > MAX_QUEUED and self._closed is None:
-                    self._room.wait()
+                    self._check_loop()
+                    self._room.wait(ROUND_TIME)
         with self._room:
             if outcome is None:
                 self._check_open()
