@@ -12,7 +12,7 @@ from benchmarks.load import LoadError, build
 from benchmarks.measure import WORKLOADS, Timing, Workload, measure
 from benchmarks.plot import make_plot
 from benchmarks.report import make_report
-from benchmarks.servers import BROADCASTING, SERVERS, WITHOUT_COMPRESSION
+from benchmarks.servers import BROADCASTING, SERVERS, WITHOUT_COMPRESSION, WITHOUT_CROWDS
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -43,6 +43,8 @@ def _timing(parsed: argparse.Namespace) -> Timing:
 
 def _can(server: str, workload: Workload) -> bool:
     if workload.compression and server in WITHOUT_COMPRESSION:
+        return False
+    if workload.crowded and server in WITHOUT_CROWDS:
         return False
     return workload.broadcast == (server in BROADCASTING)
 

@@ -42,6 +42,7 @@ class Workload:
     cost: Callable[[psutil.Process, int, Timing], float]
     compression: bool = False
     broadcast: bool = False
+    crowded: bool = False
 
 
 def _cpu_cost(server: psutil.Process, port: int, timing: Timing, mode: str, **load: int) -> float:
@@ -121,12 +122,14 @@ WORKLOADS: Mapping[str, Workload] = {
         "memory of an open connection that echoed 32 B of text",
         "KiB per connection",
         partial(_memory_cost, size=32),
+        crowded=True,
     ),
     "idle-deflate": Workload(
         "memory of one with permessage-deflate that echoed 1 KiB of JSON",
         "KiB per connection",
         partial(_memory_cost, size=1024, deflate=True),
         compression=True,
+        crowded=True,
     ),
 }
 

@@ -33,7 +33,7 @@ from ws_middleware import (
 )
 from ws_middleware.server import ServerConfig, bind, serve
 
-__all__ = ["BROADCASTING", "SERVERS", "WITHOUT_COMPRESSION"]
+__all__ = ["BROADCASTING", "SERVERS", "WITHOUT_COMPRESSION", "WITHOUT_CROWDS"]
 
 
 async def echo(connection: AsyncConnection) -> None:
@@ -227,6 +227,9 @@ BROADCASTING = ("ws_middleware-broadcast", "websockets-broadcast")
 
 #: These know no extension.
 WITHOUT_COMPRESSION = ("picows",)
+
+#: These hold as many connections as their server has threads.
+WITHOUT_CROWDS = ("gunicorn-in-place", "gunicorn-flask-sock")
 
 
 def main() -> None:
