@@ -182,6 +182,8 @@ class StreamDriver(asyncio.BufferedProtocol):
                 self._transport.write(pieces[0])
             else:
                 self._transport.writelines(pieces)
+                # Up to Python 3.12.8 and 3.13.1 that alone never calls `pause_writing`.
+                self._transport.set_write_buffer_limits(self._options.write_high_water)
         if self._reading_paused:
             self._balance_reading()
         if endpoint.changed:
