@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import sys
 
 import pytest
 
@@ -64,3 +66,25 @@ def test_the_whole_is_handed_over_without_a_copy() -> None:
     payload.received(3)
     assert payload.finish() == b"abc"
     assert payload.finish() is payload.finish()
+
+
+def test_payload_without_memory_is_no_more_than_an_error() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        complaints: list[object] = []
+        patch.setattr(sys, "unraisablehook", complaints.append)
+        with pytest.raises(MemoryError):
+            Payload(sys.maxsize - 100, b"")
+        gc.collect()
+    assert complaints == []
+
+
+def test_payload_in_a_cycle_is_collected_in_silence() -> None:
+    payload = Payload(100_000, b"")
+    cycle: list[object] = [payload, payload.room]
+    cycle.append(cycle)
+    del payload, cycle
+    with pytest.MonkeyPatch.context() as patch:
+        complaints: list[object] = []
+        patch.setattr(sys, "unraisablehook", complaints.append)
+        gc.collect()
+    assert complaints == []

@@ -55,7 +55,15 @@ class Payload:
 
     def finish(self) -> bytes:
         """Give the whole; a copy of it while whoever read it still holds the room."""
+        self._let_go()
+        return self._memory.getvalue()
+
+    def __del__(self) -> None:
+        # The collector would complain of memory that it frees while somebody has a part in it.
+        with suppress(AttributeError):  # there was no memory for it
+            self._let_go()
+
+    def _let_go(self) -> None:
         with suppress(BufferError):
             self.room.release()
             self._view.release()
-        return self._memory.getvalue()
