@@ -623,6 +623,23 @@ def test_large_payload_behind_its_header_over_a_socket(
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_large_message_to_a_transport_that_was_given_up_is_dropped(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def scene(connection: AsyncConnection, peer: socket.socket) -> None:
+        transport = connection._driver._transport
+        assert transport is not None
+        transport.abort()
+        await connection.send(bytes(2**18))
+        await connection.wait_closed()
+        selector = getattr(asyncio.get_running_loop(), "_selector", None)
+        assert selector is None or len(selector.get_map()) <= 1  # the loop's own pipe
+        assert peer.recv(1) == b""
+
+    over_sockets(loop, scene)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_backpressure_over_a_socket(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def scene(connection: AsyncConnection, peer: socket.socket) -> None:
         async def send_a_lot() -> None:

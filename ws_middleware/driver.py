@@ -180,7 +180,8 @@ class StreamDriver(asyncio.BufferedProtocol):
             pieces = endpoint.pieces_to_send()
             if len(pieces) == 1:
                 self._transport.write(pieces[0])
-            else:
+            elif not self._transport.is_closing():
+                # Of one that is given up, Python 3.12's would watch the closed descriptor.
                 self._transport.writelines(pieces)
                 # Up to Python 3.12.8 and 3.13.1 that alone never calls `pause_writing`.
                 self._transport.set_write_buffer_limits(self._options.write_high_water)
