@@ -14,14 +14,13 @@ __all__ = ["broadcast"]
 def broadcast(connections: Iterable[AsyncConnection], message: Sendable) -> list[AsyncConnection]:
     """Send a message to all that can take it now; gives those that do not keep up.
 
-    Connections that compress alike compress it once: see `SharedMessage`.
     It is the caller's to let these skip the message, to send it to them later, or to `abort`
-    them. Connections that are closing are passed over: their own handlers know.
+    them. Connections that are closing are passed over: their own handlers know. Those that
+    compress alike compress it once: see `SharedMessage`, which may be given, too.
     """
-    if isinstance(message, (str, bytes)):
-        message = SharedMessage(message)
+    shared = message if isinstance(message, SharedMessage) else SharedMessage(message)
     return [
         connection
         for connection in list(connections)
-        if not connection.send_now(message) and connection.state is State.OPEN
+        if not connection.send_now(shared) and connection.state is State.OPEN
     ]

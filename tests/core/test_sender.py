@@ -402,6 +402,13 @@ def test_shared_message_is_sent_like_any_other(
         assert sent(sender, masked=masked) == [Received(opcode, payload, fin=True, rsv=0)]
 
 
+def test_extension_is_told_what_of_a_shared_message_is_not_to_be_compressed() -> None:
+    extension = Reversing()
+    sender = server(extension)
+    sender.message(SharedMessage(TextMessage("secret", compress=False)))
+    assert extension.frames == 1  # a frame says so
+
+
 def test_extensions_change_shared_messages_too() -> None:
     sender = server(Reversing())
     sender.message(SharedMessage("abc"))

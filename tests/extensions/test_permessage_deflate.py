@@ -638,3 +638,11 @@ def test_peers_read_shared_messages_among_their_own(data: str | bytes) -> None:
         pair.server.send_message(message)
     pair.run()
     assert pair.at_client == [own, data, own, data]
+
+
+def test_shared_message_stays_out_of_the_compressor_where_it_says_so() -> None:
+    """What the length of a compressed secret tells is what an attacker is after (§8)."""
+    pair = ConnectionPair(client_extensions=[PermessageDeflate()])
+    secret = TextMessage(300 * "secret ", compress=False)
+    pair.server.send_message(SharedMessage(secret))
+    assert len(pair.server.data_to_send()) > len(secret.data)

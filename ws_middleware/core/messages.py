@@ -63,7 +63,7 @@ class SharedMessage:
 
     __slots__ = ("encoded", "message", "payload")
 
-    def __init__(self, message: str | bytes | bytearray | memoryview) -> None:
+    def __init__(self, message: Sendable) -> None:
         self.message: Message = as_message(message)
         data = self.message.data
         #: What a frame holds of it.

@@ -81,7 +81,7 @@ class Sender:
             else:
                 payload = message.encode() if isinstance(message, str) else message
                 self._write_either(first, payload, self._sole.encode_payload(payload))
-        elif isinstance(message, SharedMessage):
+        elif isinstance(message, SharedMessage) and message.message.compress:
             first = WHOLE_TEXT if isinstance(message.message, TextMessage) else WHOLE_BINARY
             changed = None if self._sole is None else self._sole.encode_shared(message)
             self._write_either(first, message.payload, changed)
