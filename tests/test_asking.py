@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import pytest
 
+from tests.running import PATIENCE
 from ws_middleware.asking import asking_from_thread, run_in_place
 from ws_middleware.errors import HandshakeError
 
@@ -57,3 +59,21 @@ def test_question_that_ends_with_the_loop_is_given_up() -> None:
             await asyncio.to_thread(ask_beside, asyncio.get_running_loop(), hang)
 
     asyncio.run(scene())
+
+
+def test_question_that_a_loop_takes_and_never_asks_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, taken = asyncio.new_event_loop(), threading.Event()
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *_: taken.set())
+    answers: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def ask() -> None:
+        with pytest.raises(HandshakeError, match="given up"):
+            ask_beside(loop, name_thread_later, "!")
+        answers.put(None)
+
+    threading.Thread(target=ask, daemon=True).start()
+    assert taken.wait(PATIENCE)
+    loop.close()
+    answers.get(timeout=PATIENCE)

@@ -16,6 +16,7 @@ import pytest
 from tests.running import PATIENCE, ROOT
 from ws_middleware import native, pool
 from ws_middleware.native import share_logging
+from ws_middleware.waiting import ThreadWaiting
 
 #: A greenlet and a real thread log as fast as they can; neither may stop the other.
 BOTH_LOG = """
@@ -58,10 +59,18 @@ def test_without_greenlets_the_locks_of_logging_stay() -> None:
 ENDING = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGWINCH}
 
 
-@pytest.mark.parametrize("start", [native.start_thread, pool.start_thread])
+STARTERS: list[Callable[[Callable[[], None]], object]] = [
+    native.start_thread,
+    pool.start_thread,
+    lambda work: pool.Pool(1).submit(work),
+    lambda work: ThreadWaiting().spawn(work, "spawned"),
+]
+
+
+@pytest.mark.parametrize("start", STARTERS)
 @pytest.mark.parametrize(("module", "blocked"), [("prefork", ENDING), ("event", set())])
 def test_signals_that_end_an_apache_stay_out_of_our_threads(
-    start: Callable[[Callable[[], object]], None],
+    start: Callable[[Callable[[], None]], object],
     module: str,
     blocked: set[signal.Signals],
     monkeypatch: pytest.MonkeyPatch,

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from ws_middleware.errors import HandshakeError
-from ws_middleware.pool import Pool, call_in
+from ws_middleware.pool import LoopClosedError, Pool, call_in, result_of
 
 __all__ = [
     "Ask",
@@ -77,9 +77,12 @@ def asking_from_thread(loop: asyncio.AbstractEventLoop) -> Ask:
         outcome = function(*arguments)
         if not inspect.isawaitable(outcome):
             return outcome
+        question = _wait_for(outcome)
         try:
-            return asyncio.run_coroutine_threadsafe(_wait_for(outcome), loop).result()
-        except concurrent.futures.CancelledError:
+            return result_of(asyncio.run_coroutine_threadsafe(question, loop), loop)
+        except (concurrent.futures.CancelledError, LoopClosedError):
+            for asked in filter(inspect.iscoroutine, (question, outcome)):
+                asked.close()  # it may never have begun
             raise HandshakeError(503, "the question who may connect was given up") from None
 
     return ask

@@ -32,7 +32,7 @@ from ws_middleware.core.messages import (
     as_message,
 )
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
-from ws_middleware.pool import waiting
+from ws_middleware.pool import ROUND_TIME, LoopClosedError, check_open, result_of, waiting
 
 __all__ = ["BridgedConnection"]
 
@@ -42,8 +42,6 @@ _Result = TypeVar("_Result")
 
 #: How many bytes threads may have queued before `send` waits for the loop.
 MAX_QUEUED = 65_536
-#: How often those who wait look whether the loop is still there, in seconds.
-ROUND_TIME = 1.0
 
 
 class _Operation(NamedTuple):
@@ -130,7 +128,7 @@ class BridgedConnection(Connection):
                 left -= pause
             if left <= 0:
                 raise TimeoutError(f"no message came within {timeout} s")
-            self._check_loop()
+            check_open(self._loop)
 
     def recv_fragments(self) -> Iterator[Data]:
         """Receive one message in pieces, as they arrive; pieces of text are whole characters."""
@@ -279,27 +277,21 @@ class BridgedConnection(Connection):
         except RuntimeError:  # the loop is closed, and nothing lives on it any more
             raise self._endpoint.closed from None
 
-    def _waiting(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
         """Be around everything that waits for the loop."""
         if asyncio._get_running_loop() is self._loop:
             raise RuntimeError("a blocking connection would stop the event loop that carries it")
-        self._check_loop()
-        return waiting()
-
-    def _check_loop(self) -> None:
-        # One that has stopped takes calls until it is closed, and never makes them.
-        if self._loop.is_closed():
-            raise self._endpoint.closed
+        try:
+            check_open(self._loop)
+            with waiting():
+                yield
+        except LoopClosedError:  # and nothing lives on it any more
+            raise self._endpoint.closed from None
 
     def _outcome_of(self, outcome: Future[_Result]) -> _Result:
         with self._waiting():
-            while True:
-                try:
-                    return outcome.result(ROUND_TIME)
-                except TimeoutError:
-                    if outcome.done():
-                        raise  # this is the outcome
-                self._check_loop()
+            return result_of(outcome, self._loop)
 
     def _ask(self, run: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
         """Wait for something of the peer; what others send meanwhile does not wait for it."""
@@ -323,7 +315,7 @@ class BridgedConnection(Connection):
         if self._outbox_size > MAX_QUEUED:
             with self._waiting(), self._room:
                 while self._outbox_size > MAX_QUEUED and self._closed is None:
-                    self._check_loop()
+                    check_open(self._loop)
                     self._room.wait(ROUND_TIME)
         with self._room:
             if outcome is None:

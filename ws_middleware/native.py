@@ -1,7 +1,7 @@
 """The standard library's own threads, locks, sockets and selectors, whatever greenlets replaced.
 
 gevent and eventlet patch the library for the whole process. What runs beside their hub, in a
-real thread, needs what was there before.
+real thread, needs what was there before. Rule: threads of this package begin here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = [
     "make_selector",
     "make_socket",
     "share_logging",
-    "shielded",
+    "start_named_thread",
     "start_thread",
 ]
 
@@ -54,12 +54,18 @@ def make_socket(number: int) -> Any:
 
 def start_thread(work: Callable[[], object]) -> None:
     """Run `work` in a real thread, which does not keep the process alive."""
-    with shielded():
+    with _shielded():
         _original("_thread", "start_new_thread")(work, ())
 
 
+def start_named_thread(work: Callable[[], object], name: str) -> None:
+    """Do the same in a greenlet where these have replaced threads; `RuntimeError` for no more."""
+    with _shielded():
+        threading.Thread(target=work, name=name, daemon=True).start()
+
+
 @contextmanager
-def shielded() -> Iterator[None]:
+def _shielded() -> Iterator[None]:
     """Let threads that start in this block get none of the signals that end an Apache.
 
     A process of its prefork module ends inside of the signal's handler, in whichever thread that

@@ -11,14 +11,28 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from ws_middleware.native import shielded
+from ws_middleware.native import start_named_thread
 
-__all__ = ["OutOfThreadsError", "Pool", "as_failure", "call_in", "start_thread", "waiting"]
+__all__ = [
+    "LoopClosedError",
+    "OutOfThreadsError",
+    "Pool",
+    "as_failure",
+    "call_in",
+    "check_open",
+    "result_of",
+    "start_thread",
+    "waiting",
+]
 
 _Result = TypeVar("_Result")
 _Work = Callable[[], object]
+
+#: How often those who wait for a loop look whether it is still there, in seconds.
+ROUND_TIME = 1.0
 
 _current = threading.local()  # its `pool` is the one that the thread belongs to
 
@@ -27,12 +41,14 @@ class OutOfThreadsError(RuntimeError):
     """Tell that the system gives no more threads."""
 
 
+class LoopClosedError(RuntimeError):
+    """Tell that the loop that was to do something is closed."""
+
+
 def start_thread(work: _Work) -> None:
     """Run a call in a thread of its own; `OutOfThreadsError` where there is none."""
-    thread = threading.Thread(target=work, name="ws_middleware handler", daemon=True)
     try:
-        with shielded():
-            thread.start()
+        start_named_thread(work, "ws_middleware handler")
     except RuntimeError as error:
         raise OutOfThreadsError(str(error)) from None
 
@@ -64,6 +80,24 @@ async def call_in(start: Callable[[_Work], object], function: Callable[[], _Resu
     return await outcome
 
 
+def result_of(outcome: Future[_Result], loop: asyncio.AbstractEventLoop) -> _Result:
+    """Wait in a thread for what a loop does; `LoopClosedError` where it never will."""
+    while True:
+        try:
+            return outcome.result(ROUND_TIME)
+        except TimeoutError:
+            if outcome.done():
+                raise  # this is the outcome
+        check_open(loop)
+
+
+def check_open(loop: asyncio.AbstractEventLoop) -> None:
+    """Raise `LoopClosedError` for a loop that is closed."""
+    # One that has stopped takes calls until then, and never makes them.
+    if loop.is_closed():
+        raise LoopClosedError("the event loop is closed")
+
+
 def as_failure(error: BaseException) -> Exception:
     """Give an exception that fails a call, for one that would end its thread or its loop."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
@@ -92,7 +126,7 @@ class Pool:
                 return
             self._running += 1
         try:
-            threading.Thread(target=self._run, name="ws_middleware callbacks", daemon=True).start()
+            start_named_thread(self._run, "ws_middleware callbacks")
         except RuntimeError:  # the system gives no more threads: those that run have to do
             with self._lock:
                 self._running -= 1

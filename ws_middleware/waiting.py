@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
+from ws_middleware.native import start_named_thread
+
 __all__ = ["Event", "Interest", "Spawner", "Waiting", "waiting_for", "waiting_here"]
 
 
@@ -87,7 +89,7 @@ class ThreadWaiting:
 
     def spawn(self, work: Callable[[], None], name: str) -> None:
         """Run `work` in a thread that does not keep the process alive."""
-        threading.Thread(target=work, name=name, daemon=True).start()
+        start_named_thread(work, name)
 
     def spawner(self) -> Spawner:
         """Run work in a thread: it need not be a certain one."""

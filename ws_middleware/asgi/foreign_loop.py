@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from ws_middleware.asgi.types import Event, Receive, Send
+from ws_middleware.native import start_named_thread
 
 __all__ = ["is_asyncio", "run_beside_trio"]
 
@@ -28,7 +28,7 @@ def is_asyncio() -> bool:
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="ws_middleware asyncio", daemon=True).start()
+    start_named_thread(loop.run_forever, "ws_middleware asyncio")
     return loop
 
 
