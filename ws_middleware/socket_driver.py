@@ -8,15 +8,14 @@ and rings in time while he waits in the kernel.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import TypeVar
 
+from ws_middleware.attendant import look_after
 from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.options import Options
 from ws_middleware.stream import BLOCK, Stream
@@ -26,8 +25,6 @@ __all__ = ["SocketDriver"]
 
 _Result = TypeVar("_Result")
 
-#: How often the attendant looks after connections nobody waits for, in seconds.
-ROUND_TIME = 0.5
 #: How many blocks are read in one go.
 BLOCKS = 4
 #: How many pieces any system takes in one go.
@@ -90,7 +87,7 @@ class SocketDriver:
         #: Pings that somebody waits for, by payload: their latency in seconds once answered.
         self.pings: dict[bytes, float | None] = {}
         with self.lock:
-            _attend(self, self.waiting)  # fails, if it does, before anything has changed
+            look_after(self, self.waiting)  # fails, if it does, before anything has changed
             if leftover:
                 endpoint.receive_data(leftover, time.monotonic())
             if not self.waiting.is_cooperative:
@@ -436,47 +433,3 @@ class SocketDriver:
         stream.shut_down()
         if not self._reading.taken and not self._writing.taken:
             stream.close()
-
-
-class _Attendant:
-    """Look after connections whose handlers are busy elsewhere."""
-
-    def __init__(self) -> None:
-        self._drivers: weakref.WeakSet[SocketDriver] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        self._started = False
-
-    def add(self, driver: SocketDriver, waiting: Waiting) -> None:
-        with self._lock:
-            self._drivers.add(driver)
-            starts, self._started = not self._started, True
-        if starts:
-            try:
-                waiting.spawn(lambda: self._work(waiting), "ws_middleware attendant")
-            except BaseException:  # no more threads: whoever comes next tries again
-                self._started = False
-                raise
-
-    def _work(self, waiting: Waiting) -> None:
-        while self._has_work():
-            waiting.make_event().wait(ROUND_TIME)
-            with self._lock:
-                drivers = list(self._drivers)
-            for driver in drivers:
-                driver.attend()
-                if driver.is_over:
-                    self._drivers.discard(driver)
-
-    def _has_work(self) -> bool:
-        with self._lock:
-            self._started = bool(self._drivers)
-            return self._started
-
-
-_attendants: dict[object, _Attendant] = {}
-
-
-def _attend(driver: SocketDriver, waiting: Waiting) -> None:
-    # Greenlets belong to their thread's hub, and nothing of it survives a fork.
-    key = (os.getpid(), threading.get_ident() if waiting.is_cooperative else None)
-    _attendants.setdefault(key, _Attendant()).add(driver, waiting)

@@ -17,7 +17,7 @@ import uvloop
 from tests.peer import TEXT, Peer, frame
 from tests.running import PATIENCE, eventually
 from tests.tls import make_certificate
-from ws_middleware import Connection, UnsupportedError, WebSockets, direct, socket_driver
+from ws_middleware import Connection, UnsupportedError, WebSockets, attendant, direct
 from ws_middleware.asgi.types import Receive, Scope, Send
 from ws_middleware.server import Server
 
@@ -262,7 +262,7 @@ def refuse_threads(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def test_no_thread_is_left_to_attend(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_driver, "_attendants", {})
+    monkeypatch.setattr(attendant, "_attendants", {})
     refuse_threads(monkeypatch, "ws_middleware attendant")
     assert kind_of(peer.open("/echo")) == BRIDGED
     peer.echo("hello")
