@@ -44,7 +44,7 @@ LAYERS = {
         wsgi.middleware wsgi
         raw accepting
         asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.takeover
-        asgi.uvicorn asgi.direct asgi.guard asgi.scopes asgi.pump asgi.streams asgi.hypercorn
+        asgi.scopes asgi.uvicorn asgi.direct asgi.guard asgi.pump asgi.streams asgi.hypercorn
         asgi.gunicorn asgi.install asgi.tunnel asgi.event_endpoint asgi.events asgi.foreign_loop
         asgi.middleware
         server

@@ -1,4 +1,4 @@
-"""Requests out of ASGI scopes, and the answers that refuse them.
+"""Requests out of ASGI scopes, scopes out of requests, and the answers that refuse them.
 
 The handshake of a foreign server is not derived again: it may be one of HTTP/2, and some servers
 leave out the fields that they have used.
@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ws_middleware.asgi.types import Scope, Send
 from ws_middleware.core.frames import CloseCode
-from ws_middleware.core.handshake import RequestHead, refusal_fields
+from ws_middleware.core.handshake import RequestHead, offered_subprotocols, refusal_fields
 from ws_middleware.core.headers import Fields, field_values
 from ws_middleware.errors import HandshakeError
 from ws_middleware.logs import handshake_refused
-from ws_middleware.request import Request
+from ws_middleware.request import Address, Request
 
-__all__ = ["accept", "encode_fields", "refuse", "request_of", "respond"]
+__all__ = ["accept", "encode_fields", "refuse", "request_of", "respond", "scope_of"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
@@ -53,6 +53,35 @@ def _fields(scope: Scope) -> list[tuple[str, str]]:
 
 
 _OFFER = "sec-websocket-protocol"
+
+
+def scope_of(request: Request, server: Address, version: str) -> Scope:
+    """Make the `websocket` scope of a request over HTTP/1.1 that came to the address `server`.
+
+    `version` is that of ASGI.
+    """
+    fields, path, root = request.head.fields, request.raw_path, request.root_path
+    return {
+        "type": "websocket",
+        "asgi": {"version": version, "spec_version": "2.5"},
+        "http_version": "1.1",
+        "scheme": "wss" if request.secure else "ws",
+        "server": _address(server),
+        "client": _address(request.remote_address),
+        "root_path": root,
+        "path": root + unquote(path),
+        "raw_path": (root + path).encode("latin-1"),
+        "query_string": request.query_string.encode("latin-1"),
+        "headers": encode_fields(fields),
+        "subprotocols": offered_subprotocols(fields),
+    }
+
+
+def _address(address: Address) -> tuple[str, int | None] | None:
+    """Give an address as ASGI wants it: host and port, or a path and None."""
+    if isinstance(address, tuple):
+        return address[0], address[1]
+    return (address, None) if isinstance(address, str) and address else None
 
 
 async def respond(send: Send, error: HandshakeError, kind: str = "http.response") -> None:

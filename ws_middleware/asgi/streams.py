@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 from ws_middleware.asgi.pump import Outlet
 from ws_middleware.asgi.scopes import encode_fields, request_of
 from ws_middleware.asgi.types import ASGIApp, Scope
-from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
+from ws_middleware.asgi.uvicorn import WebSocketProtocol
 from ws_middleware.core.extended_connect import accepting_status, as_upgrade, fields_for
 from ws_middleware.core.handshake import (
     RequestHead,
@@ -98,7 +98,7 @@ class ScopedHandshake(WebSocketProtocol):
             "asgi": {**given["asgi"], "spec_version": "2.5"},
             "scheme": "wss" if self.request.secure else "ws",
             "subprotocols": offered_subprotocols(self.request.head.fields),
-            "extensions": {"websocket.http.response": {}, EXTENSION: {"handshake": self}},
+            "extensions": self._scope_extensions(),
         }
 
     def _may_try_again(self, error: HandshakeError) -> bool:

@@ -12,12 +12,9 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import threading
-import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Self, cast
-from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -25,8 +22,9 @@ from uvicorn.server import ServerState
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.handover import Handover, look_behind
 from ws_middleware.asgi.lingering import LingeringClose
+from ws_middleware.asgi.scopes import scope_of
 from ws_middleware.asgi.session import ClientDisconnected, Session
-from ws_middleware.asgi.takeover import copy_socket, let_go
+from ws_middleware.asgi.takeover import take_over
 from ws_middleware.asgi.types import Scope
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import accept_offers
@@ -37,7 +35,6 @@ from ws_middleware.core.handshake import (
     encode_refusal,
     encode_response,
     offered_extensions,
-    offered_subprotocols,
     upgrade_fields,
 )
 from ws_middleware.core.headers import field_values
@@ -49,8 +46,6 @@ from ws_middleware.options import Options
 from ws_middleware.request import Request
 from ws_middleware.request_reader import parse_head
 from ws_middleware.socket_connection import SocketConnection
-from ws_middleware.socket_driver import SocketDriver
-from ws_middleware.stream import Stream
 from ws_middleware.upgrade import Upgrade
 
 __all__ = ["EXTENSION", "WebSocketProtocol", "options_of"]
@@ -271,29 +266,15 @@ class WebSocketProtocol(asyncio.Protocol):
             )
 
     def _make_scope(self) -> Scope:
-        request = self.request
-        fields = request.head.fields
-        path = request.raw_path
-        root = self._config.root_path
-        info = self.transport.get_extra_info
+        version, server = self._config.asgi_version, self.transport.get_extra_info("sockname")
         return {
-            "type": "websocket",
-            "asgi": {"version": self._config.asgi_version, "spec_version": "2.5"},
-            "http_version": "1.1",
-            "scheme": "wss" if request.secure else "ws",
-            "server": _address(info("sockname")),
-            "client": _address(request.remote_address),
-            "root_path": root,
-            "path": root + unquote(path),
-            "raw_path": (root + path).encode("latin-1"),
-            "query_string": request.query_string.encode("latin-1"),
-            "headers": [
-                (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields
-            ],
-            "subprotocols": offered_subprotocols(fields),
+            **scope_of(self.request, server, version),
             "state": self._app_state.copy(),
-            "extensions": {"websocket.http.response": {}, EXTENSION: {"handshake": self}},
+            "extensions": self._scope_extensions(),
         }
+
+    def _scope_extensions(self) -> dict[str, Any]:
+        return {"websocket.http.response": {}, EXTENSION: {"handshake": self}}
 
     async def _run_app(self) -> None:
         session = self._session = Session(self)
@@ -376,25 +357,19 @@ class WebSocketProtocol(asyncio.Protocol):
 
         None where it cannot be taken, and nothing has happened.
         """
-        response = self._encode_acceptance(upgrade.fields)
-        sock = None if self._prepared else copy_socket(self.transport)
-        if sock is None:
+        if self._prepared is not None:
             return None
         _ = self.request.scope  # the transport can be asked for the last time
-        try:
-            driver = SocketDriver(
-                self._make_endpoint(upgrade, options, time.monotonic()),
-                Stream(sock),
-                options,
-                preface=response,
-                leftover=self._early,
-                on_over=functools.partial(self._on_over, upgrade),
-                carrier=threading.get_ident(),
-            )
-        except RuntimeError:  # no more threads: who tells the peer needs none
-            sock.close()
+        driver = take_over(
+            self.transport,
+            functools.partial(self._make_endpoint, upgrade, options),
+            options,
+            preface=self._encode_acceptance(upgrade.fields),
+            leftover=self._early,
+            on_over=functools.partial(self._on_over, upgrade),
+        )
+        if driver is None:
             return None
-        let_go(self.transport)
         connection = SocketConnection(driver, self.request, upgrade.subprotocol, upgrade.agreements)
         self._note_open(upgrade, connection)
         # Whatever is said to it from elsewhere waits for nothing.
@@ -560,13 +535,6 @@ class WebSocketProtocol(asyncio.Protocol):
 
 
 _HOP_BY_HOP = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
-
-
-def _address(address: Any) -> tuple[str, int | None] | None:
-    """Give an address as ASGI wants it: host and port, or a path and None."""
-    if isinstance(address, tuple):
-        return address[0], address[1]
-    return (address, None) if isinstance(address, str) and address else None
 
 
 def options_of(config: Config) -> Options:
