@@ -18,7 +18,6 @@ import uvicorn
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 from picows.websockets import serve as serve_picows_websockets
-from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import broadcast as broadcast_with_websockets
 from websockets.asyncio.server import serve as serve_websockets
 from websockets.sync.server import serve as serve_sync_websockets
@@ -73,16 +72,21 @@ def ours_with_threads(sock: socket.socket, compression: bool) -> None:
     ours(sock, compression, handler=blocking_echo)
 
 
-def ours_to_all(sock: socket.socket, compression: bool) -> None:
-    members: set[AsyncConnection] = set()
+def passing_on(send_to_all: Callable[[set[Any], Any], object]) -> Callable[[Any], Any]:
+    """Make a handler that sends what comes to all who are connected."""
+    members: set[Any] = set()
 
-    async def pass_on(connection: AsyncConnection) -> None:
+    async def pass_on(connection: Any) -> None:
         members.add(connection)
         async for message in connection:
-            broadcast(members, message)
+            send_to_all(members, message)
         members.remove(connection)
 
-    ours(sock, compression, handler=pass_on)
+    return pass_on
+
+
+def ours_to_all(sock: socket.socket, compression: bool) -> None:
+    ours(sock, compression, handler=passing_on(broadcast))
 
 
 def ours_in_python(sock: socket.socket, compression: bool) -> None:
@@ -103,15 +107,7 @@ async def _websockets(
 
 
 def websockets_to_all(sock: socket.socket, compression: bool) -> None:
-    members: set[ServerConnection] = set()
-
-    async def pass_on(connection: ServerConnection) -> None:
-        members.add(connection)
-        async for message in connection:
-            broadcast_with_websockets(members, message)
-        members.remove(connection)
-
-    uvloop.run(_websockets(sock, compression, pass_on))
+    uvloop.run(_websockets(sock, compression, passing_on(broadcast_with_websockets)))
 
 
 def websockets(sock: socket.socket, compression: bool) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.peer import PING, PONG, TEXT, Peer
-from tests.running import eventually
-from tests.wsgi.asking import check_plain, get
-from tests.wsgi.kinds import SHAPES, Served, errors_in, kind_of, serve, shapes
-from tests.wsgi.test_stopping import check_told, open_some
+from tests.wsgi.asking import check_plain
+from tests.wsgi.kinds import SHAPES, errors_in, kind_of, serve, shapes
+from tests.wsgi.replacing import ENOUGH, check_handed_on, check_used_up
+from tests.wsgi.test_stopping import open_some
 
 #: Longer than any test takes: a worker that hangs makes a test fail.
 PATIENT = ("--timeout", "120", "--graceful-timeout", "120")
@@ -39,22 +39,6 @@ def test_sockets_outlive_the_timeout_of_a_worker(tmp_path: Path) -> None:
         assert not errors_in(server.log), server.log
 
 
-def check_replaced(server: Served, former: int) -> None:
-    """Check that a worker goes, and that another one serves."""
-    check_plain(server.port)
-    eventually(lambda: server.children and former not in [child.pid for child in server.children])
-    with contextlib.ExitStack() as stack:
-        for peer in open_some(server.port, stack, each=1):
-            peer.close()
-
-
-def use_up(server: Served, requests: int) -> None:
-    """Make requests until the worker has had enough."""
-    for _ in range(requests):
-        with Peer(server.port) as visitor:
-            assert get(visitor).body == b"plain page"
-
-
 def change_code(code: Path) -> tuple[str, ...]:
     """Write a file of the app's; gives the options that watch it."""
     code.write_text("changed = 0\n")
@@ -67,47 +51,27 @@ workers = pytest.mark.parametrize("name", ["gunicorn-sync", "gunicorn-gthread", 
 
 @workers
 def test_max_requests(name: str, tmp_path: Path) -> None:
-    options = (*PATIENT, "--max-requests", "20")
-    with (
-        serve(kind_of(name), tmp_path / "log", *options) as server,
-        contextlib.ExitStack() as stack,
-    ):
-        former = server.worker.pid
-        peers = open_some(server.port, stack, each=1)
-        use_up(server, 20 - len(peers))
-        check_told(peers)
-        check_replaced(server, former)
-        assert not errors_in(server.log), server.log
+    options = (*PATIENT, "--max-requests", str(ENOUGH))
+    check_used_up(kind_of(name), tmp_path / "log", *options)
 
 
 @workers
 def test_sighup(name: str, tmp_path: Path) -> None:
-    with (
-        serve(kind_of(name), tmp_path / "log", *PATIENT) as server,
-        contextlib.ExitStack() as stack,
-    ):
-        former = server.worker.pid
-        peers = open_some(server.port, stack, each=1)
-        server.terminate(signal.SIGHUP)
-        check_told(peers)
-        check_replaced(server, former)
-        assert not errors_in(server.log), server.log
+    check_handed_on(
+        kind_of(name),
+        tmp_path / "log",
+        *PATIENT,
+        end=lambda one: one.terminate(signal.SIGHUP),
+    )
 
 
 @workers
 def test_reload(name: str, tmp_path: Path) -> None:
     code = tmp_path / "code.py"
     options = (*PATIENT, *change_code(code))
-    with (
-        serve(kind_of(name), tmp_path / "log", *options) as server,
-        contextlib.ExitStack() as stack,
-    ):
-        former = server.worker.pid
-        peers = open_some(server.port, stack, each=1)
-        code.write_text("changed = 1\n")
-        check_told(peers)
-        check_replaced(server, former)
-        assert not errors_in(server.log), server.log
+    check_handed_on(
+        kind_of(name), tmp_path / "log", *options, end=lambda _: code.write_text("changed = 1\n")
+    )
 
 
 def test_greenlets_beside_the_standard_librarys_loop(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.tls import Certificate
 from tests.wsgi import apache
 from tests.wsgi.asking import check_plain, get
 from tests.wsgi.kinds import SHAPES, Kind, errors_in, kind_of, serve
-from tests.wsgi.test_gunicorn import check_replaced, use_up
+from tests.wsgi.replacing import ENOUGH, check_all_shapes, check_handed_on, check_used_up
 from tests.wsgi.test_no_socket import ask, handshake
 from tests.wsgi.test_stopping import SOON, check_told, open_some
 from tests.wsgi.test_tls import SecurePeer
@@ -177,23 +177,14 @@ def test_connection_that_was_kept_alive(name: str, tmp_path: Path) -> None:
 def test_in_place(name: str, tmp_path: Path) -> None:
     kind = kind_of(name)
     with serve(kind, tmp_path / "log", settings=", park=False") as server:
-        for shape in SHAPES:
-            with Peer(server.port) as peer:
-                peer.open(f"/{shape}", early=frame(TEXT, "early"))
-                assert peer.read_message() == "early"
-                peer.echo("x" * 300_000)
-                peer.close()
+        check_all_shapes(server.port, 300_000)
         assert not errors_in(server.log), server.log
 
 
 def test_worker_module(tmp_path: Path) -> None:
     kind = replace(kind_of("apache-event"), options=(*apache.WORKER, *apache.OPENED))
     with serve(kind, tmp_path / "log") as server, contextlib.ExitStack() as stack:
-        for shape in SHAPES:
-            with Peer(server.port) as peer:
-                peer.open(f"/{shape}", early=frame(TEXT, "early"))
-                assert peer.read_message() == "early"
-                peer.close()
+        check_all_shapes(server.port)
         peers = open_some(server.port, stack, each=1)
         server.terminate()
         check_told(peers)
@@ -207,13 +198,7 @@ def test_worker_module(tmp_path: Path) -> None:
 @names
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1], ids=["restart", "graceful"])
 def test_restart(name: str, number: int, tmp_path: Path) -> None:
-    with serve(kind_of(name), tmp_path / "log") as server, contextlib.ExitStack() as stack:
-        former = server.worker.pid
-        peers = open_some(server.port, stack, each=1)
-        server.terminate(number)
-        check_told(peers)
-        check_replaced(server, former)
-        assert not errors_in(server.log), server.log
+    check_handed_on(kind_of(name), tmp_path / "log", end=lambda server: server.terminate(number))
 
 
 @names
@@ -228,14 +213,8 @@ def test_graceful_stop(name: str, tmp_path: Path) -> None:
 
 @names
 def test_process_that_has_served_enough(name: str, tmp_path: Path) -> None:
-    kind = configured(name, "ServerLimit 2", "MaxConnectionsPerChild 20", "KeepAlive Off")
-    with serve(kind, tmp_path / "log") as server, contextlib.ExitStack() as stack:
-        former = server.worker.pid
-        peers = open_some(server.port, stack, each=1)
-        use_up(server, 20 - len(peers))
-        check_told(peers)
-        check_replaced(server, former)
-        assert not errors_in(server.log), server.log
+    lines = ("ServerLimit 2", f"MaxConnectionsPerChild {ENOUGH}", "KeepAlive Off")
+    check_used_up(configured(name, *lines), tmp_path / "log")
 
 
 @names

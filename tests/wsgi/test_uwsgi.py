@@ -16,7 +16,7 @@ from tests.peer import TEXT, Peer, frame
 from tests.running import eventually
 from tests.wsgi.asking import check_plain
 from tests.wsgi.kinds import SHAPES, errors_in, kind_of, serve
-from tests.wsgi.test_gunicorn import check_replaced, use_up
+from tests.wsgi.replacing import ENOUGH, check_all_shapes, check_used_up
 from tests.wsgi.test_stopping import check_told, open_some
 from ws_middleware.errors import HandshakeError
 from ws_middleware.wsgi.servers import find_hijacker
@@ -70,11 +70,7 @@ def test_router_that_would_hold_frames_back_is_refused(tmp_path: Path) -> None:
 def test_further_modes(options: tuple[str, ...], tmp_path: Path) -> None:
     kind = replace(kind_of("uwsgi"), options=options)
     with serve(kind, tmp_path / "log") as server, contextlib.ExitStack() as stack:
-        for shape in SHAPES:
-            with Peer(server.port) as peer:
-                peer.open(f"/{shape}", early=frame(TEXT, "early"))
-                assert peer.read_message() == "early"
-                peer.close()
+        check_all_shapes(server.port)
         peers = open_some(server.port, stack)
         check_plain(server.port)
         for peer in peers:
@@ -92,17 +88,8 @@ def test_sighup(name: str, tmp_path: Path) -> None:
 
 
 def test_max_requests(tmp_path: Path) -> None:
-    options = ("--max-requests", "20", "--min-worker-lifetime", "0")
-    with (
-        serve(kind_of("uwsgi"), tmp_path / "log", *options) as server,
-        contextlib.ExitStack() as stack,
-    ):
-        former = server.worker.pid
-        peers = open_some(server.port, stack, each=1)
-        use_up(server, 20 - len(peers))
-        check_told(peers)
-        check_replaced(server, former)
-        assert not errors_in(server.log), server.log
+    options = ("--max-requests", str(ENOUGH), "--min-worker-lifetime", "0")
+    check_used_up(kind_of("uwsgi"), tmp_path / "log", *options)
 
 
 # --- what stands in the way ---
