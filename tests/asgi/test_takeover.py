@@ -207,6 +207,7 @@ def test_place_is_free_when_the_peer_has_left_though_its_handler_works_on(
 
 
 def test_cancelled_handler_says_goodbye(peer: Peer) -> None:
+    cancelled.clear()
     assert kind_of(peer.open("/echo?cancel")) == TAKEN
     cancelled.set()
     assert peer.expect_failure(1001) == "the server is shutting down"
