@@ -9,8 +9,9 @@ import threading
 import pytest
 
 from tests.running import PATIENCE, eventually
+from ws_middleware.errors import HandshakeError
+from ws_middleware.handler_threads import HandlerThreads
 from ws_middleware.pool import OutOfThreadsError
-from ws_middleware.wsgi.threads import HandlerThreads
 
 
 class Work:
@@ -27,9 +28,17 @@ class Work:
 
 def start(threads: HandlerThreads) -> Work:
     work = Work()
-    assert threads.reserve()
+    threads.reserve()
     threads.run(work)
     return work
+
+
+def has_room(threads: HandlerThreads) -> bool:
+    try:
+        threads.check_room()
+    except HandshakeError:
+        return False
+    return True
 
 
 def test_as_many_run_as_may_and_the_next_wait_for_their_turn() -> None:
@@ -49,17 +58,39 @@ def test_as_many_run_as_may_and_the_next_wait_for_their_turn() -> None:
 
 def test_no_place_is_given_twice() -> None:
     threads = HandlerThreads(1, 1)
-    assert [threads.reserve() for _ in range(3)] == [True, True, False]
+    threads.reserve()
+    threads.reserve()
+    with pytest.raises(HandshakeError, match="max_threads=1 handlers are running") as refused:
+        threads.reserve()
+    assert (refused.value.status, *refused.value.headers) == (503, ("Retry-After", "5"))
     threads.give_back()
-    assert [threads.reserve() for _ in range(2)] == [True, False]
+    threads.reserve()
+    assert not has_room(threads)
+
+
+def test_work_that_starts_at_once_finds_a_place_or_is_refused() -> None:
+    threads = HandlerThreads(1, 0)
+    work = Work()
+    threads.start(work)
+    assert work.begun.wait(PATIENCE)
+    with pytest.raises(OutOfThreadsError, match="max_threads=1 handlers are running"):
+        threads.start(Work())
+    work.may_end.set()
+    eventually(lambda: has_room(threads))
+
+
+@pytest.mark.parametrize(("most", "waiting"), [(0, 0), (1, -1)])
+def test_numbers_that_make_no_sense_are_refused(most: int, waiting: int) -> None:
+    with pytest.raises(ValueError, match="is less than"):
+        HandlerThreads(most, waiting)
 
 
 def test_ended_work_makes_room() -> None:
     threads = HandlerThreads(1, 0)
     work = start(threads)
-    assert not threads.reserve()
+    assert not has_room(threads)
     work.may_end.set()
-    eventually(threads.reserve)
+    eventually(lambda: has_room(threads))
 
 
 def test_work_runs_in_the_context_of_its_caller() -> None:
@@ -91,7 +122,7 @@ def test_failure_is_told_and_makes_room(
     threads.reserve()
     with caplog.at_level(logging.ERROR, "ws_middleware"):
         threads.run(work)
-        eventually(threads.reserve)
+        eventually(lambda: has_room(threads))
     assert [record.message for record in caplog.records] == ["a handler's thread failed"]
 
 

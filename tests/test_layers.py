@@ -36,10 +36,10 @@ LAYERS = {
         request_reader response_reader frame_socket
     """,
     "routes": """
-        asking handlers gate admission introduction policy routing upgrade
+        asking handler_threads handlers gate admission introduction policy routing upgrade
     """,
     "mounts": """
-        wsgi.types wsgi.environ wsgi.hijack wsgi.threads wsgi.parking wsgi.asking wsgi.endings
+        wsgi.types wsgi.environ wsgi.hijack wsgi.parking wsgi.asking wsgi.endings
         wsgi.mod_wsgi wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving
         wsgi.middleware wsgi
         raw accepting

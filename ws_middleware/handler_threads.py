@@ -9,38 +9,68 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from ws_middleware.errors import HandshakeError
 from ws_middleware.pool import OutOfThreadsError, start_thread
 
-__all__ = ["HandlerThreads"]
+__all__ = ["MAX_THREADS", "MAX_WAITING", "HandlerThreads"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
+
+#: How many handlers run at once, and how many more wait, where nobody says otherwise.
+MAX_THREADS = 1000
+MAX_WAITING = 100
 
 
 class HandlerThreads:
     """Run `def` handlers in threads of ours: `most` at once, `waiting` more in a queue."""
 
     def __init__(self, most: int, waiting: int) -> None:
+        for name, number, least in (("max_threads", most, 1), ("max_waiting", waiting, 0)):
+            if number < least:
+                raise ValueError(f"{name}={number!r} is less than {least}")
         self._most = most
         self._places = most + waiting
         self._lock = threading.Lock()
         self._reserved = 0
         self._running = 0
-        self._queue: deque[Callable[[], None]] = deque()
+        self._queue: deque[Callable[[], object]] = deque()
 
-    def reserve(self) -> bool:
-        """Take a place, before anything is promised to the peer; False when all are taken."""
+    def check_room(self) -> None:
+        """Raise a `HandshakeError` of 503 while all places are taken."""
+        if self._reserved >= self._places:
+            raise self._refusal
+
+    def reserve(self) -> None:
+        """Take a place, before anything is promised to the peer; as `check_room`."""
         with self._lock:
-            if self._reserved >= self._places:
-                return False
+            self.check_room()
             self._reserved += 1
-            return True
+
+    @property
+    def _refusal(self) -> HandshakeError:
+        return HandshakeError(503, self._reason, [("Retry-After", "5")])
+
+    @property
+    def _reason(self) -> str:
+        return f"max_threads={self._most} handlers are running"
 
     def give_back(self) -> None:
         """Give back a place that was not needed."""
         with self._lock:
             self._reserved -= 1
 
-    def run(self, work: Callable[[], None]) -> None:
+    def start(self, work: Callable[[], object]) -> None:
+        """Run `work` as `run` does, at a place that is taken now.
+
+        `OutOfThreadsError` where there is none.
+        """
+        try:
+            self.reserve()
+        except HandshakeError:
+            raise OutOfThreadsError(self._reason) from None
+        self.run(work)
+
+    def run(self, work: Callable[[], object]) -> None:
         """Run `work` in a thread, at a place that was reserved and in the caller's context.
 
         `OutOfThreadsError` where the system gives none and none of ours is at work; the place
@@ -62,7 +92,7 @@ class HandlerThreads:
                     raise
                 self._queue.append(call)  # whoever ends next takes it over
 
-    def _work(self, call: Callable[[], None] | None) -> None:
+    def _work(self, call: Callable[[], object] | None) -> None:
         while call is not None:
             try:
                 call()

@@ -24,7 +24,14 @@ from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.messages import Data, Ping, Pong
 from ws_middleware.errors import ConnectionClosed
-from ws_middleware.pool import OutOfThreadsError, Pool, as_failure, call_in, start_thread
+from ws_middleware.pool import (
+    OutOfThreadsError,
+    Pool,
+    Starter,
+    as_failure,
+    call_in,
+    start_thread,
+)
 from ws_middleware.socket_connection import SocketConnection
 
 __all__ = ["Handler", "HandlerLike", "check_handler", "run_handler"]
@@ -96,14 +103,16 @@ async def run_handler(
     connection: AsyncConnection,
     path_params: dict[str, Any],
     prelude: Callable[[AsyncConnection], Awaitable[bool]] | None = None,
+    start: Starter = start_thread,
 ) -> None:
     """Run a handler from beginning to end, and close the connection behind it.
 
     Where there is a `prelude`, it comes first, and decides whether the handler is run at all.
+    A plain `def` handler is run by `start`, which gives it a thread.
     """
     try:
         if prelude is None or await prelude(connection):
-            await _start(handler, connection, path_params)
+            await _start(handler, connection, path_params, start)
     except asyncio.CancelledError:
         if _is_being_cancelled():
             connection.start_closing(*_STOPPING)
@@ -150,11 +159,12 @@ async def run_in_thread(
     connection: SocketConnection,
     path_params: dict[str, Any],
     prelude: Callable[[SocketConnection], bool],
+    start: Starter,
 ) -> None:
     """Run a plain `def` handler in a thread that needs no loop, and wait for its end."""
     call = functools.partial(run_blocking, _contained(handler), connection, path_params, prelude)
     try:
-        await call_in(start_thread, functools.partial(contextvars.copy_context().run, call))
+        await call_in(start, call)
     except OutOfThreadsError as error:
         _go_without_thread(connection, error)
     except asyncio.CancelledError:
@@ -199,7 +209,10 @@ def _contained(handler: HandlerLike) -> HandlerLike:
 
 
 def _start(
-    handler: HandlerLike, connection: AsyncConnection, path_params: dict[str, Any]
+    handler: HandlerLike,
+    connection: AsyncConnection,
+    path_params: dict[str, Any],
+    start: Starter,
 ) -> Awaitable[None]:
     """Give what runs the handler; it is awaited at once, and adds no frame of its own."""
     kind = _handler_class(handler)
@@ -210,7 +223,7 @@ def _start(
         running: Awaitable[None] = handler(connection, **path_params)
         return running
     call = functools.partial(_use, _bridge(connection), handler, path_params)
-    return call_in(start_thread, functools.partial(contextvars.copy_context().run, call))
+    return call_in(start, call)
 
 
 def _start_in_place(

@@ -10,6 +10,7 @@ from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
 from ws_middleware.core.endpoint import UNAUTHORIZED
 from ws_middleware.core.frames import Close, encode_close
+from ws_middleware.handler_threads import MAX_THREADS, MAX_WAITING
 from ws_middleware.info import ConnectionInfo
 from ws_middleware.options import Options
 from ws_middleware.routing import Router
@@ -67,6 +68,7 @@ class WebSockets(Router):
         *,
         install: Literal["auto"] | bool = "auto",
         wsgi: bool | None = None,
+        **settings: Any,
     ) -> ASGIMiddleware:
         """Mount on an ASGI app, or be one: other paths are then 404.
 
@@ -74,11 +76,12 @@ class WebSockets(Router):
         app starts; with `install=False` not, and uvicorn's is then chosen by
         `--ws ws_middleware.asgi.uvicorn:WebSocketProtocol`. Other servers give ASGI events, and
         the same handlers run over those. A WSGI app answers its plain requests in threads;
-        `wsgi` says that it is one, or is not, where its signature leaves that open.
+        `wsgi` says that it is one, or is not, where its signature leaves that open. Other
+        `settings` are those of `ASGIMiddleware`.
         """
         if app is not None and (not is_asgi(app) if wsgi is None else wsgi):
             app = adapt_wsgi(app)
-        return ASGIMiddleware(self, cast(ASGIApp | None, app), install=install)
+        return ASGIMiddleware(self, cast(ASGIApp | None, app), install=install, **settings)
 
     def wsgi(self, app: WSGIApp | None = None, **settings: Any) -> WSGIMiddleware:
         """Mount on a WSGI app, or be one; `settings` are those of `WSGIMiddleware`.
@@ -94,13 +97,17 @@ class WebSockets(Router):
         *,
         uds: str | None = None,
         app: ASGIApp | None = None,
+        max_threads: int = MAX_THREADS,
+        max_waiting: int = MAX_WAITING,
         **settings: Any,
     ) -> None:
         """Serve alone, until SIGINT or SIGTERM; `settings` are uvicorn's.
 
-        `app` answers the plain HTTP requests beside the routes.
+        `app` answers the plain HTTP requests beside the routes; see `ASGIMiddleware` for the
+        threads of `def` handlers.
         """
-        config = ServerConfig(self.asgi(app), options=self.options, **settings)
+        mounted = self.asgi(app, max_threads=max_threads, max_waiting=max_waiting)
+        config = ServerConfig(mounted, options=self.options, **settings)
         with listening(host, port, uds) as sock:
             status = serve(config, sock)
         if status:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ __all__ = [
     "LoopClosedError",
     "OutOfThreadsError",
     "Pool",
+    "Starter",
     "as_failure",
     "call_in",
     "check_open",
@@ -30,6 +33,8 @@ __all__ = [
 
 _Result = TypeVar("_Result")
 _Work = Callable[[], object]
+#: What runs a call in another thread, in the caller's context, without waiting for it.
+Starter = Callable[[_Work], object]
 
 #: How often those who wait for a loop look whether it is still there, in seconds.
 ROUND_TIME = 1.0
@@ -46,14 +51,18 @@ class LoopClosedError(RuntimeError):
 
 
 def start_thread(work: _Work) -> None:
-    """Run a call in a thread of its own; `OutOfThreadsError` where there is none."""
+    """Run a call in a thread of its own, in the caller's context.
+
+    `OutOfThreadsError` where the system gives none.
+    """
+    call = functools.partial(contextvars.copy_context().run, work)
     try:
-        start_named_thread(work, "ws_middleware handler")
+        start_named_thread(call, "ws_middleware handler")
     except RuntimeError as error:
         raise OutOfThreadsError(str(error)) from None
 
 
-async def call_in(start: Callable[[_Work], object], function: Callable[[], _Result]) -> _Result:
+async def call_in(start: Starter, function: Callable[[], _Result]) -> _Result:
     """Let `start` run a function elsewhere, and wait for its outcome."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[_Result] = loop.create_future()

@@ -25,7 +25,9 @@ from ws_middleware.asking import ask_on_loop, asking_from_thread
 from ws_middleware.core.extended_connect import is_extended_connect
 from ws_middleware.core.handshake import RequestHead, check_request, is_attempt
 from ws_middleware.errors import HandshakeError
+from ws_middleware.handler_threads import MAX_THREADS, MAX_WAITING, HandlerThreads
 from ws_middleware.handlers import is_blocking, observes_control, run_handler, run_in_thread
+from ws_middleware.options import Options
 from ws_middleware.request import Request
 from ws_middleware.routing import Route, Router
 from ws_middleware.socket_connection import SocketConnection
@@ -35,7 +37,11 @@ __all__ = ["ASGIMiddleware"]
 
 
 class ASGIMiddleware:
-    """Answer a router's WebSockets; pass everything else to `app`, if there is one."""
+    """Answer a router's WebSockets; pass everything else to `app`, if there is one.
+
+    At most `max_threads` plain `def` handlers run at once, `max_waiting` more wait for their
+    turn; beyond, 503.
+    """
 
     def __init__(
         self,
@@ -43,12 +49,20 @@ class ASGIMiddleware:
         app: ASGIApp | None = None,
         *,
         install: Literal["auto"] | bool = "auto",
+        max_threads: int = MAX_THREADS,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         if install not in ("auto", True, False):
             raise ValueError(f'install={install!r} is neither "auto" nor False')
         self.router = router
         self.app = app
         self._installed = not install
+        self._threads = HandlerThreads(max_threads, max_waiting)
+
+    @property
+    def options(self) -> Options:
+        """Give what holds where no route says otherwise."""
+        return self.router.options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one scope."""
@@ -79,7 +93,7 @@ class ASGIMiddleware:
         if not is_immediate(route):
             return self._decide(handshake, route)
         try:
-            return _serve(handshake, *decide_at_once(self.router, request, route))
+            return self._serve(handshake, *decide_at_once(self.router, request, route))
         except HandshakeError as error:
             handshake.refuse(error)
             return _nothing()
@@ -89,13 +103,14 @@ class ASGIMiddleware:
         try:
             with handshake.given_up_when_over():
                 decision = await self._decide_in_time(handshake.request, route)
+            work = self._serve(handshake, *decision)
         except HandshakeError as error:
             handshake.refuse(error)
         except BaseException:
             handshake.refuse(HandshakeError(503, "the handshake was given up"))
             raise
         else:
-            await _serve(handshake, *decision)
+            await work
 
     async def _answer_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         handshake = scope.get("extensions", {}).get(EXTENSION, {}).get("handshake")
@@ -126,6 +141,7 @@ class ASGIMiddleware:
         try:
             route = find_route(self.router, request)
             route, upgrade = await self._decide_in_time(request, route, foreign=True)
+            self._check_threads(route, upgrade)
         except HandshakeError as error:
             await refuse(request, scope, send, error)
             return
@@ -134,7 +150,7 @@ class ASGIMiddleware:
             transport = EventTransport(receive, send, request, upgrade.subprotocol, route.options)
             async with transport as connection:
                 upgrade.opened(connection, asyncio.get_running_loop().call_soon_threadsafe)
-                await _run(route, upgrade, connection)
+                await self._run(route, upgrade, connection)
         finally:
             upgrade.ended()
 
@@ -142,7 +158,7 @@ class ASGIMiddleware:
         self, request: Request, route: Route | None, *, foreign: bool = False
     ) -> tuple[Route, Upgrade]:
         """Decide where somebody is asked; 503 where that takes too long."""
-        options = self.router.options if route is None else route.options
+        options = self.options if route is None else route.options
         limit = options.open_timeout
         try:
             async with asyncio.timeout(limit):
@@ -151,6 +167,51 @@ class ASGIMiddleware:
             raise HandshakeError(
                 503, f"nobody said who may connect within open_timeout={limit} s"
             ) from None
+
+    def _serve(
+        self, handshake: WebSocketProtocol, route: Route, upgrade: Upgrade
+    ) -> Coroutine[Any, Any, None]:
+        """Open the connection, and give what runs its handler."""
+        if handshake.is_decided:
+            upgrade.ended()
+            return _nothing()  # the peer is gone, or the server stops
+        self._check_threads(route, upgrade)
+        if is_blocking(route.handler):
+            taken = handshake.accept_blocking(upgrade, route.options)
+            if taken is not None:
+                return self._run_in_thread(route, upgrade, taken)
+        connection = handshake.accept(
+            upgrade, route.options, observe_control=observes_control(route.handler)
+        )
+        return self._run(route, upgrade, connection)
+
+    def _check_threads(self, route: Route, upgrade: Upgrade) -> None:
+        """Refuse a handshake whose handler would get no thread."""
+        if is_blocking(route.handler):
+            try:
+                self._threads.check_room()
+            except HandshakeError:
+                upgrade.ended()
+                raise
+
+    def _run(
+        self, route: Route, upgrade: Upgrade, connection: AsyncConnection
+    ) -> Coroutine[Any, Any, None]:
+        introduction = upgrade.introduction
+        prelude = None if introduction is None else introduction.on_loop
+        params = connection.request.path_params
+        return run_handler(route.handler, connection, params, prelude, self._threads.start)
+
+    def _run_in_thread(
+        self, route: Route, upgrade: Upgrade, connection: SocketConnection
+    ) -> Coroutine[Any, Any, None]:
+        introduction, ask = upgrade.introduction, asking_from_thread(asyncio.get_running_loop())
+
+        def prelude(connection: SocketConnection) -> bool:
+            return introduction is None or introduction.in_place(connection, ask)
+
+        params = connection.request.path_params
+        return run_in_thread(route.handler, connection, params, prelude, self._threads.start)
 
     async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(scope)
@@ -172,40 +233,6 @@ class ASGIMiddleware:
                 [("Upgrade", "websocket"), ("Connection", "Upgrade")],
             )
         await respond(send, error)
-
-
-def _serve(
-    handshake: WebSocketProtocol, route: Route, upgrade: Upgrade
-) -> Coroutine[Any, Any, None]:
-    """Open the connection, and give what runs its handler."""
-    if handshake.is_decided:
-        upgrade.ended()
-        return _nothing()  # the peer is gone, or the server stops
-    if is_blocking(route.handler):
-        taken = handshake.accept_blocking(upgrade, route.options)
-        if taken is not None:
-            return _run_in_thread(route, upgrade, taken)
-    connection = handshake.accept(
-        upgrade, route.options, observe_control=observes_control(route.handler)
-    )
-    return _run(route, upgrade, connection)
-
-
-def _run(route: Route, upgrade: Upgrade, connection: AsyncConnection) -> Coroutine[Any, Any, None]:
-    introduction = upgrade.introduction
-    prelude = None if introduction is None else introduction.on_loop
-    return run_handler(route.handler, connection, connection.request.path_params, prelude)
-
-
-def _run_in_thread(
-    route: Route, upgrade: Upgrade, connection: SocketConnection
-) -> Coroutine[Any, Any, None]:
-    introduction, ask = upgrade.introduction, asking_from_thread(asyncio.get_running_loop())
-
-    def prelude(connection: SocketConnection) -> bool:
-        return introduction is None or introduction.in_place(connection, ask)
-
-    return run_in_thread(route.handler, connection, connection.request.path_params, prelude)
 
 
 async def _nothing() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from ws_middleware.asking import run_in_place
 from ws_middleware.core.handshake import is_attempt, phrase_of, refusal_fields
 from ws_middleware.errors import HandshakeError
+from ws_middleware.handler_threads import MAX_THREADS, MAX_WAITING, HandlerThreads
 from ws_middleware.handlers import is_blocking, needs_loop
 from ws_middleware.logs import handshake_refused
 from ws_middleware.pool import OutOfThreadsError
@@ -28,7 +29,6 @@ from ws_middleware.wsgi.environ import make_request, names_websocket
 from ws_middleware.wsgi.hijack import Hijacker, can_park
 from ws_middleware.wsgi.servers import find_hijacker
 from ws_middleware.wsgi.serving import Serving
-from ws_middleware.wsgi.threads import HandlerThreads
 from ws_middleware.wsgi.types import Environ, StartResponse, WSGIApp
 
 __all__ = ["WSGIMiddleware"]
@@ -49,15 +49,14 @@ class WSGIMiddleware:
         app: WSGIApp | None = None,
         *,
         park: bool = True,
-        max_threads: int = 1000,
-        max_waiting: int = 100,
+        max_threads: int = MAX_THREADS,
+        max_waiting: int = MAX_WAITING,
         hijackers: Sequence[Hijacker] = (),
         signals: bool = True,
     ) -> None:
         self.router = router
         self.app = app
         self._park = park
-        self._max_threads = max_threads
         self._threads = HandlerThreads(max_threads, max_waiting)
         self._hijackers = tuple(hijackers)
         watch(signals=signals)
@@ -99,10 +98,8 @@ class WSGIMiddleware:
         """Take the socket and serve it, or see to it that it is served."""
         hijacker = find_hijacker(environ, self._hijackers)
         wants_thread = is_blocking(route.handler)
-        if wants_thread and not self._threads.reserve():
-            raise HandshakeError(
-                503, f"max_threads={self._max_threads} handlers are running", [("Retry-After", "5")]
-            )
+        if wants_thread:
+            self._threads.reserve()
         try:
             taken = hijacker.take(environ)
             parks = self._park and can_park(taken.sock)
