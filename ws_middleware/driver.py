@@ -42,6 +42,7 @@ class StreamDriver(asyncio.BufferedProtocol):
 
     __slots__ = (
         "__weakref__",
+        "_alarms",
         "_block",
         "_half_closed",
         "_loop",
@@ -74,6 +75,7 @@ class StreamDriver(asyncio.BufferedProtocol):
         self._options = options
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
+        self._alarms = alarms_of(self._loop)
         self._block = _block_of(self._loop)
         self._room: memoryview | None = None  # that was given to read into
         self._resting = False  # until the next turn
@@ -204,7 +206,8 @@ class StreamDriver(asyncio.BufferedProtocol):
 
         None says that the transport is gone.
         """
-        self.settle()
+        if self.endpoint.output or self.endpoint.changed or self._reading_paused:
+            self.settle()
         if self._transport is None:
             return None
         self._waiter = self._loop.create_future()
@@ -301,11 +304,11 @@ class StreamDriver(asyncio.BufferedProtocol):
 
     def _set_alarm(self, deadline: float) -> None:
         self._cancel_alarm()
-        self._rings_at = alarms_of(self._loop).set(self._loop, self, deadline)
+        self._rings_at = self._alarms.set(self._loop, self, deadline)
 
     def _cancel_alarm(self) -> None:
         if self._rings_at is not None:
-            alarms_of(self._loop).cancel(self, self._rings_at)
+            self._alarms.cancel(self, self._rings_at)
             self._rings_at = None
 
     def on_alarm(self, moment: float) -> None:

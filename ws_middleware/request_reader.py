@@ -12,6 +12,7 @@ from functools import lru_cache
 import h11
 
 from ws_middleware.core.handshake import RequestHead
+from ws_middleware.core.headers import IndexedFields
 from ws_middleware.errors import HandshakeError
 from ws_middleware.options import Options
 from ws_middleware.request import shared_name
@@ -119,7 +120,9 @@ def _parse_plain(lines: list[bytes]) -> RequestHead | None:
         value = raw_value.strip(b" \t").decode("latin-1")
         common = lower in _COMMON and len(value) <= _SHORT
         fields.append((name, _shared_value(value) if common else value))
-    return RequestHead("GET", target.decode("ascii"), "1.1", fields) if hosts == 1 else None
+    if hosts != 1:
+        return None
+    return RequestHead("GET", target.decode("ascii"), "1.1", IndexedFields(fields))
 
 
 _END = [b"", b""]
@@ -155,10 +158,10 @@ def _parse_any(data: bytes) -> RequestHead:
         request.method.decode("ascii"),
         request.target.decode("latin-1"),
         request.http_version.decode("ascii"),
-        [
+        IndexedFields(
             (shared_name(name.decode("ascii")), value.decode("latin-1"))
             for name, value in request.headers.raw_items()
-        ],
+        ),
     )
 
 

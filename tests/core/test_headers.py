@@ -10,6 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from ws_middleware.core.headers import (
+    Fields,
+    IndexedFields,
     Parameter,
     check_fields,
     field_values,
@@ -57,24 +59,34 @@ def test_field_that_holds_a_line_end_is_not_packed() -> None:
     assert pack_fields(fields) is fields
 
 
+#: Fields as they are, and with an index.
+kinds = pytest.mark.parametrize("make", [list, IndexedFields])
+Make = Callable[[Fields], Fields]
+
+
 @pytest.mark.row(44)
+@kinds
 @pytest.mark.parametrize("name", ["Upgrade", "upgrade", "UPGRADE", "uPgRaDe"])
-def test_field_is_found_in_any_case(name: str) -> None:
-    assert field_values([("X", "1"), (name, "2")], "upgrade") == ["2"]
+def test_field_is_found_in_any_case(make: Make, name: str) -> None:
+    assert field_values(make([("X", "1"), (name, "2")]), "upgrade") == ["2"]
 
 
 @pytest.mark.row(43)
+@kinds
 @pytest.mark.parametrize("value", ["a", " a", "a ", "\ta\t", " \t a \t "])
-def test_spaces_and_tabs_around_a_value_are_no_part_of_it(value: str) -> None:
-    assert field_values([("X", value)], "x") == ["a"]
+def test_spaces_and_tabs_around_a_value_are_no_part_of_it(make: Make, value: str) -> None:
+    assert field_values(make([("X", value)]), "x") == ["a"]
 
 
-def test_other_whitespace_is_part_of_the_value() -> None:
-    assert field_values([("X", "\x0ba\xa0")], "x") == ["\x0ba\xa0"]
+@kinds
+def test_other_whitespace_is_part_of_the_value(make: Make) -> None:
+    assert field_values(make([("X", "\x0ba\xa0")]), "x") == ["\x0ba\xa0"]
 
 
-def test_all_lines_of_a_field_are_listed_in_order() -> None:
-    fields = [("X", "1"), ("Y", "2"), ("x", "3")]
+@kinds
+def test_all_lines_of_a_field_are_listed_in_order(make: Make) -> None:
+    fields = make([("X", "1"), ("Y", "2"), ("x", "3")])
+    assert list(fields) == [("X", "1"), ("Y", "2"), ("x", "3")]
     assert field_values(fields, "x") == ["1", "3"]
     assert field_values(fields, "z") == []
 

@@ -141,7 +141,8 @@ class ASGIMiddleware:
         try:
             route = find_route(self.router, request)
             route, upgrade = await self._decide_in_time(request, route, foreign=True)
-            self._check_threads(route, upgrade)
+            if is_blocking(route.handler):
+                self._check_threads(upgrade)
         except HandshakeError as error:
             await refuse(request, scope, send, error)
             return
@@ -175,8 +176,8 @@ class ASGIMiddleware:
         if handshake.is_decided:
             upgrade.ended()
             return _nothing()  # the peer is gone, or the server stops
-        self._check_threads(route, upgrade)
         if is_blocking(route.handler):
+            self._check_threads(upgrade)
             taken = handshake.accept_blocking(upgrade, route.options)
             if taken is not None:
                 return self._run_in_thread(route, upgrade, taken)
@@ -185,14 +186,13 @@ class ASGIMiddleware:
         )
         return self._run(route, upgrade, connection)
 
-    def _check_threads(self, route: Route, upgrade: Upgrade) -> None:
+    def _check_threads(self, upgrade: Upgrade) -> None:
         """Refuse a handshake whose handler would get no thread."""
-        if is_blocking(route.handler):
-            try:
-                self._threads.check_room()
-            except HandshakeError:
-                upgrade.ended()
-                raise
+        try:
+            self._threads.check_room()
+        except HandshakeError:
+            upgrade.ended()
+            raise
 
     def _run(
         self, route: Route, upgrade: Upgrade, connection: AsyncConnection

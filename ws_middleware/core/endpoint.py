@@ -216,7 +216,7 @@ class Endpoint:
     @property
     def is_full(self) -> bool:
         """Tell whether so many messages wait that the driver should stop reading."""
-        return self._we_began is None and len(self.queue) >= self._max_queue
+        return len(self.queue) >= self._max_queue and self._we_began is None
 
     # --- receiving ---
 
@@ -368,8 +368,7 @@ class Endpoint:
     def pieces_to_send(self) -> list[bytes]:
         """Give the same in pieces, so that large payloads are not copied."""
         pieces = self._sender.pieces_to_send()
-        for piece in pieces:
-            self.bytes_sent += len(piece)
+        self.bytes_sent += sum(map(len, pieces))
         return pieces
 
     def send_message(self, message: Sendable) -> None:

@@ -11,6 +11,7 @@ from typing import overload
 
 __all__ = [
     "Fields",
+    "IndexedFields",
     "Parameter",
     "check_fields",
     "field_values",
@@ -69,12 +70,30 @@ class _PackedFields(Sequence[tuple[str, str]]):
         return list(self)[index]
 
 
-def field_values(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
+class IndexedFields(list[tuple[str, str]]):
+    """Be fields that are asked for many names; they do not change any more."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+        super().__init__(fields)
+        self._values: dict[str, list[str]] = {}
+        for name, value in self:
+            self._values.setdefault(name.lower(), []).append(value.strip(_OWS))
+
+    def values_of(self, name: str) -> Sequence[str]:
+        """List the values of all lines of a field."""
+        return self._values.get(name, [])
+
+
+def field_values(fields: Iterable[tuple[str, str]], name: str) -> Sequence[str]:
     """List the values of all lines of a field; `name` is in lower case.
 
     >>> field_values([("Host", "a"), ("X", "b")], "host")
     ['a']
     """
+    if isinstance(fields, IndexedFields):
+        return fields.values_of(name)
     return [value.strip(_OWS) for key, value in fields if key.lower() == name]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from ws_middleware.core.handshake import RequestHead
+from ws_middleware.core.headers import IndexedFields
 from ws_middleware.request import Address, Request, shared_name
 from ws_middleware.wsgi.types import Environ
 
@@ -52,7 +53,10 @@ def make_request(environ: Environ) -> Request:
     '/a%20b'
     """
     head = RequestHead(
-        environ.get("REQUEST_METHOD", ""), _target(environ), _version(environ), _fields(environ)
+        environ.get("REQUEST_METHOD", ""),
+        _target(environ),
+        _version(environ),
+        IndexedFields(_fields(environ)),
     )
     return Request(
         head,
