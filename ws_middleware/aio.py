@@ -120,7 +120,7 @@ class AsyncConnection(ConnectionInfo):
         tap, endpoint = self._find_tap(), self._endpoint
         frame: Frame
         async with asyncio.timeout(timeout):
-            frame = await self._next(Frame, take=lambda: tap.next_frame(endpoint), pieces=True)
+            frame = await self._next(Frame, lambda: tap.next_frame(endpoint))
         return frame
 
     def take_waiting(self) -> list[Data | Ping | Pong]:
@@ -143,7 +143,7 @@ class AsyncConnection(ConnectionInfo):
         self._endpoint.give_up_message()
         final = False
         while not final:
-            piece = await self._next(_PIECES, pieces=True)
+            piece = await self._next(_PIECES, self._endpoint.next_fragment)
             final = piece.final
             yield piece.data
 
@@ -158,25 +158,29 @@ class AsyncConnection(ConnectionInfo):
     async def _next(
         self,
         wanted: Any,
+        take_piece: Callable[[], Any] | None = None,
         *,
-        take: Callable[[], Any] | None = None,
-        pieces: bool = False,
         iterating: bool = False,
     ) -> Any:
-        """Receive the next item of a wanted type; all ways to receive come through here."""
+        """Receive the next item of a wanted type; all ways to receive come through here.
+
+        What is less than a message is taken by `take_piece`.
+        """
         if self._receiving:
             raise ConcurrencyError(
                 "another task is receiving from this connection; one at a time receives"
             )
         endpoint, driver = self._endpoint, self._driver
-        take = take or (endpoint.next_fragment if pieces else endpoint.next_message)
         self._receiving = True
         try:
             if self._budget <= 0 and endpoint.queue:
                 await self._give_way()
-            while not isinstance(item := take(), wanted):
+            while True:
+                item = endpoint.next_message() if take_piece is None else take_piece()
+                if isinstance(item, wanted):
+                    break
                 if item is None:
-                    if (waiter := driver.expect_input(pieces)) is not None:
+                    if (waiter := driver.expect_input(take_piece is not None)) is not None:
                         await waiter
                     self._budget = BLOCK
                 elif isinstance(item, ConnectionClosed):

@@ -58,6 +58,7 @@ class ASGIMiddleware:
         self.app = app
         self._installed = not install
         self._threads = HandlerThreads(max_threads, max_waiting)
+        self._start_thread = self._threads.start  # once, not once for each connection
 
     @property
     def options(self) -> Options:
@@ -200,7 +201,7 @@ class ASGIMiddleware:
         introduction = upgrade.introduction
         prelude = None if introduction is None else introduction.on_loop
         params = connection.request.path_params
-        return run_handler(route.handler, connection, params, prelude, self._threads.start)
+        return run_handler(route.handler, connection, params, prelude, self._start_thread)
 
     def _run_in_thread(
         self, route: Route, upgrade: Upgrade, connection: SocketConnection
@@ -211,7 +212,7 @@ class ASGIMiddleware:
             return introduction is None or introduction.in_place(connection, ask)
 
         params = connection.request.path_params
-        return run_in_thread(route.handler, connection, params, prelude, self._threads.start)
+        return run_in_thread(route.handler, connection, params, prelude, self._start_thread)
 
     async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(scope)
