@@ -35,6 +35,9 @@ from ws_middleware.request import Request
 
 __all__ = ["ScopedHandshake", "StreamHandshake", "StreamTransport", "Terms"]
 
+#: How soon a server is asked again what it keeps, and how soon at the latest, in seconds.
+_ASK_AGAIN = 0.001, 0.5
+
 
 @dataclass
 class Terms:
@@ -146,6 +149,26 @@ class StreamTransport(Outlet):
     def _end_input(self) -> None:
         if not self._protocol.eof_received():
             self.close()
+
+    # --- to the server ---
+
+    @property
+    def _kept_by_server(self) -> int:
+        """Tell how many bytes the server keeps until the peer takes them, as far as it tells."""
+        return 0
+
+    async def _let_peer_take(self) -> None:
+        """Wait while the server keeps too much; it takes everything, so it has to be asked."""
+        pause, longest = _ASK_AGAIN
+        while self._kept_by_server > self._high_water and not self._closing:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+
+    # --- what the handshake and the driver call ---
+
+    def get_write_buffer_size(self) -> int:
+        """Tell how many bytes the peer has not taken yet."""
+        return self._unsent + self._kept_by_server
 
     @abc.abstractmethod
     def respond(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
