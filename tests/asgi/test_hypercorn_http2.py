@@ -85,6 +85,8 @@ class Peer:
         #: What was received and may be given back.
         self.taken: dict[int, int] = {}
         self.ended: set[int] = set()
+        #: Whether hypercorn waits for a request alone.
+        self.idle = True
 
     async def _take(self, event: Any) -> None:
         if isinstance(event, RawData):
@@ -96,6 +98,7 @@ class Peer:
                     self.ended.add(one.stream_id)
         else:
             assert isinstance(event, Closed | Updated)
+            self.idle = isinstance(event, Updated) and event.idle
 
     async def open(self, path: str) -> int:
         number = self._h2.get_next_available_stream_id()
@@ -227,3 +230,29 @@ async def test_reset_is_noticed_though_nobody_receives() -> None:
         await peer.reset(number)
         assert told == ["ended"]
         assert peer.protocol.streams == {}
+        assert peer.idle
+
+
+@in_virtual_time
+async def test_lost_connection_waits_for_no_request() -> None:
+    async with Connected() as peer:
+        await peer.open("/echo")
+    assert not peer.idle
+
+
+@in_virtual_time
+async def test_connection_that_is_lost_while_something_is_sent() -> None:
+    async with Connected() as peer:
+        number = await peer.open("/echo")
+        await peer.send(number, frame(CLOSE, (1000).to_bytes(2, "big")))
+        await asyncio.sleep(60)  # our part of it is done
+        lock, take = asyncio.Lock(), peer.protocol.send
+
+        async def send(event: Any) -> None:
+            async with lock:
+                await take(event)
+
+        peer.protocol.send = send
+        await peer.protocol.context.terminated.set()
+        async with lock:  # as hypercorn's, which says so while it holds it
+            await asyncio.wait_for(peer.protocol.handle(Closed()), 1)

@@ -228,6 +228,12 @@ class HTTP2Stream(WebSocketStream):
             self._end_waits = False
             self._transport.end_input(lost=False)
 
+    async def _forget(self) -> None:
+        # Of a connection that is gone hypercorn would wait for the next request, or for us while
+        # we wait for it.
+        if not getattr(self._protocol, "closed", False):
+            await super()._forget()
+
     async def _flush(self) -> None:
         await self._protocol.send(RawData(data=self._protocol.connection.data_to_send()))
 
