@@ -81,6 +81,7 @@ class Peer:
             *addresses,
             self._take,
         )
+        self.statuses: dict[int, str] = {}
         self.received: dict[int, bytes] = {}
         #: What was received and may be given back.
         self.taken: dict[int, int] = {}
@@ -94,13 +95,15 @@ class Peer:
                 if isinstance(one, h2.events.DataReceived):
                     self.received[one.stream_id] += one.data
                     self.taken[one.stream_id] += one.flow_controlled_length
+                elif isinstance(one, h2.events.ResponseReceived):
+                    self.statuses[one.stream_id] = dict(one.headers)[":status"]
                 elif isinstance(one, h2.events.StreamEnded):
                     self.ended.add(one.stream_id)
         else:
             assert isinstance(event, Closed | Updated)
             self.idle = isinstance(event, Updated) and event.idle
 
-    async def open(self, path: str) -> int:
+    async def open(self, path: str, *, ends: bool = False) -> int:
         number = self._h2.get_next_available_stream_id()
         self.received[number], self.taken[number] = b"", 0
         fields = {
@@ -111,7 +114,7 @@ class Peer:
             ":path": path,
             "sec-websocket-version": "13",
         }
-        self._h2.send_headers(number, list(fields.items()))
+        self._h2.send_headers(number, list(fields.items()), end_stream=ends)
         await self.flush()
         return number
 
@@ -256,3 +259,14 @@ async def test_connection_that_is_lost_while_something_is_sent() -> None:
         await peer.protocol.context.terminated.set()
         async with lock:  # as hypercorn's, which says so while it holds it
             await asyncio.wait_for(peer.protocol.handle(Closed()), 1)
+
+
+@in_virtual_time
+async def test_request_that_ends_its_stream_is_refused_and_no_other() -> None:
+    async with Connected() as peer:
+        number = await peer.open("/echo")
+        ended = await peer.open("/echo", ends=True)
+        await asyncio.sleep(60)
+        assert (peer.statuses[ended], ended in peer.ended) == ("400", True)
+        await peer.send(number, frame(TEXT, "hello"))
+        assert peer.frames(number)[0].payload == b"hello"

@@ -376,6 +376,7 @@ class _Transport(StreamTransport):
 
     def respond(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send a response's head."""
+        self._has_answered = True
         if status == HTTPStatus.SWITCHING_PROTOCOLS:
             self._data, self._end = Data, EndData
         self._put(Response(stream_id=self._id, headers=headers, status_code=status), 0)
@@ -388,10 +389,8 @@ class _Transport(StreamTransport):
         """Tell whether our half of the stream can end alone."""
         return self.has_halves or (self._socket is not None and self._socket.can_write_eof())
 
-    def write_eof(self) -> None:
-        """End our half of the stream behind what was sent."""
+    def _put_end(self) -> None:
         self._put(self._end(stream_id=self._id), 0)
-        self._said_goodbye = True
 
     def close(self) -> None:
         """End the stream behind what was sent."""

@@ -12,6 +12,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import cast
 
 from uvicorn.config import Config
@@ -111,6 +112,8 @@ class ScopedHandshake(WebSocketProtocol):
 class StreamTransport(Outlet):
     """Be the transport of a WebSocket that is a stream."""
 
+    _has_answered = False
+
     def attach(self, handshake: ScopedHandshake) -> None:
         """Give the stream to whoever answers the request, before anything comes."""
         self._protocol = self._handshake = handshake
@@ -119,6 +122,8 @@ class StreamTransport(Outlet):
     async def carry(self, *, refusal: HandshakeError | None = None) -> None:
         """Carry the connection from its handshake to its end."""
         self.start()
+        if self._closing and refusal is None:
+            refusal = HandshakeError(400, "the stream of the opening handshake has ended")
         try:
             await self._handshake.serve(refusal=refusal)
         finally:
@@ -173,6 +178,17 @@ class StreamTransport(Outlet):
     @abc.abstractmethod
     def respond(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send a response's head."""
+
+    def write_eof(self) -> None:
+        """End our half of the stream behind what was sent; servers know of no end before a head."""
+        if not self._has_answered:
+            self.respond(HTTPStatus.BAD_REQUEST, [])
+        self._put_end()
+        self._said_goodbye = True
+
+    @abc.abstractmethod
+    def _put_end(self) -> None:
+        """Send the end of our half of the stream."""
 
     def can_write_eof(self) -> bool:
         """Tell that a stream has halves: browsers end theirs together with their close frame."""

@@ -84,6 +84,7 @@ class _StreamTransport(StreamTransport, Pump):
 
     def respond(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send a response's head; some servers send it with the first of the body alone."""
+        self._has_answered = True
         self._put({"type": "http.response.start", "status": status, "headers": headers}, 0)
         self._put({"type": "http.response.body", "body": b"", "more_body": True}, 0)
 
@@ -92,10 +93,8 @@ class _StreamTransport(StreamTransport, Pump):
         body = {"type": "http.response.body", "body": bytes(data), "more_body": True}
         self._put(body, len(data))
 
-    def write_eof(self) -> None:
-        """End our half of the stream behind what was sent."""
+    def _put_end(self) -> None:
         self._put({"type": "http.response.body", "body": b"", "more_body": False}, 0)
-        self._said_goodbye = True
 
     def close(self) -> None:
         """End the stream behind what was sent."""
