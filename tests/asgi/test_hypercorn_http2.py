@@ -64,6 +64,17 @@ async def receive_late(connection: AsyncConnection) -> None:
 app: Any = ws.asgi(install=False)
 
 
+@ws.route("/pinging", ping_interval=1, ping_timeout=1)
+async def ping(connection: AsyncConnection) -> None:
+    while True:
+        await connection.send(bytes(5000))
+
+
+@ws.route("/aborts")
+async def abort(connection: AsyncConnection) -> None:
+    connection.abort()
+
+
 class Peer:
     """Be the peer of one connection, and what carries the bytes."""
 
@@ -86,6 +97,7 @@ class Peer:
         #: What was received and may be given back.
         self.taken: dict[int, int] = {}
         self.ended: set[int] = set()
+        self.were_reset: set[int] = set()
         #: Whether hypercorn waits for a request alone.
         self.idle = True
 
@@ -96,7 +108,9 @@ class Peer:
                     self.received[one.stream_id] += one.data
                     self.taken[one.stream_id] += one.flow_controlled_length
                 elif isinstance(one, h2.events.ResponseReceived):
-                    self.statuses[one.stream_id] = dict(one.headers)[":status"]
+                    self.statuses[one.stream_id] = str(dict[Any, Any](one.headers)[":status"])
+                elif isinstance(one, h2.events.StreamReset):
+                    self.were_reset.add(one.stream_id)
                 elif isinstance(one, h2.events.StreamEnded):
                     self.ended.add(one.stream_id)
         else:
@@ -233,6 +247,20 @@ async def test_reset_is_noticed_though_nobody_receives() -> None:
         await peer.reset(number)
         assert told == ["ended"]
         assert peer.protocol.streams == {}
+        assert peer.idle
+
+
+@pytest.mark.parametrize("path", ["/echo", "/pinging", "/aborts"])
+@in_virtual_time
+async def test_stream_that_a_peer_does_not_end_is_reset(path: str) -> None:
+    async with Connected() as peer:
+        other, number = await peer.open("/echo"), await peer.open(path)
+        if path == "/echo":
+            await peer.send(number, frame(CLOSE, (1000).to_bytes(2, "big")))
+        await asyncio.sleep(60)
+        assert number in peer.were_reset
+        assert list(peer.protocol.streams) == [other]
+        await peer.reset(other)
         assert peer.idle
 
 

@@ -231,8 +231,13 @@ class HTTP2Stream(WebSocketStream):
     async def _forget(self) -> None:
         # Of a connection that is gone hypercorn would wait for the next request, or for us while
         # we wait for it.
-        if not getattr(self._protocol, "closed", False):
-            await super()._forget()
+        if getattr(self._protocol, "closed", False):
+            return
+        if self._served and not self._input_ended and self._windows is not None:
+            self._input_ended = True
+            self._windows.reset(self._id)
+            await self._flush()
+        await super()._forget()
 
     async def _flush(self) -> None:
         await self._protocol.send(RawData(data=self._protocol.connection.data_to_send()))

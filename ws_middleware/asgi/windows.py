@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Self
 
+from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
 __all__ = ["Windows"]
@@ -49,3 +50,9 @@ class Windows:
             if size:
                 self._connection.increment_flow_control_window(size, stream_id)
         return size > 0
+
+    def reset(self, stream_id: int) -> None:
+        """End both halves of a stream; what the peer sends in it yet is dropped."""
+        self._held.pop(stream_id, None)
+        with contextlib.suppress(ProtocolError):  # it has ended
+            self._connection.reset_stream(stream_id, ErrorCodes.CANCEL)
