@@ -44,8 +44,9 @@ LAYERS = {
         wsgi.middleware wsgi
         raw accepting
         asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.takeover
-        asgi.scopes asgi.uvicorn asgi.direct asgi.guard asgi.pump asgi.streams asgi.hypercorn
-        asgi.gunicorn asgi.install asgi.tunnel asgi.event_endpoint asgi.events asgi.foreign_loop
+        asgi.scopes asgi.uvicorn asgi.direct asgi.guard asgi.pump asgi.streams asgi.windows
+        asgi.hypercorn asgi.gunicorn asgi.install asgi.tunnel asgi.event_endpoint asgi.events
+        asgi.foreign_loop
         asgi.middleware
         server
         client.credentials client.proxies client.watching client.plan client.socks
@@ -82,6 +83,7 @@ THIRD_PARTIES = {
         "asgi.tunnel",
         "server",
     ],
+    "h2": ["asgi.windows"],
     "hypercorn": ["asgi.hypercorn"],
     "gunicorn": ["asgi.gunicorn"],
     "a2wsgi": ["asgi.adapting"],

@@ -289,6 +289,8 @@ async def test_body_that_ends_behind_its_response_is_no_request() -> None:
         (plain("/", "Content-Length: 1", "Transfer-Encoding: chunked"), 400),
         (plain("test:80", method="CONNECT"), 501),
         (plain("/", "Transfer-Encoding: gzip"), 501),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (plain("/").replace(b"HTTP/1.1", b"HTTP/2.0"), 400),
     ],
 )
 @in_virtual_time

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psutil
 import pytest
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
@@ -91,8 +92,10 @@ class Client(QuicConnectionProtocol):
 
 
 @asynccontextmanager
-async def connecting(port: int) -> AsyncIterator[Client]:
-    settings = QuicConfiguration(alpn_protocols=H3_ALPN, is_client=True, verify_mode=ssl.CERT_NONE)
+async def connecting(port: int, **given: Any) -> AsyncIterator[Client]:
+    settings = QuicConfiguration(
+        alpn_protocols=H3_ALPN, is_client=True, verify_mode=ssl.CERT_NONE, **given
+    )
     async with connect("127.0.0.1", port, configuration=settings, create_protocol=Client) as one:
         assert isinstance(one, Client)
         yield one
@@ -108,6 +111,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         eventually(lambda: is_listening(port) and "(QUIC)" in running.log)
         yield running
         assert "Traceback" not in running.log
+
+
+def memory_of(server: RunningServer) -> int:
+    """Give the resident memory of all processes of a server, in bytes."""
+    parent = psutil.Process(server.process.pid)
+    processes = [parent, *parent.children(recursive=True)]
+    return sum(int(one.memory_info().rss) for one in processes)
 
 
 def talk(server: RunningServer, conversation: Callable[[Client], Awaitable[None]]) -> None:
@@ -196,6 +206,19 @@ def test_one_who_does_not_receive_keeps_nobody_waiting(server: RunningServer) ->
             assert (await other.frames(1))[0].payload == b"hello"
 
     talk(server, converse)
+
+
+def test_sender_waits_for_a_peer_that_gives_no_room(server: RunningServer) -> None:
+    async def run() -> None:
+        async with connecting(server.port, max_stream_data=50_000) as client:
+            client._quic._write_stream_limits = lambda *_, **__: None  # type: ignore[method-assign]
+            await client.open("/sending")
+            await client.until(lambda: len(client.received) > 45_000)
+            before = memory_of(server)
+            await asyncio.sleep(1)
+            assert memory_of(server) - before < 8 * 2**20
+
+    run_really(run())
 
 
 def test_stopping_server_says_goodbye(server: RunningServer) -> None:

@@ -170,6 +170,12 @@ def test_connect_is_refused(server: RunningServer) -> None:
             assert read_refusal(peer).status == 501
 
 
+def test_preface_of_http2_is_refused(server: RunningServer) -> None:
+    with Peer(server.port) as peer:
+        peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
+        assert read_refusal(peer).status == 400
+
+
 # --- a WebSocket behind plain requests ---
 
 

@@ -304,6 +304,9 @@ def _check_framing(head: RequestHead) -> None:
         raise HandshakeError(400, "the request has two lengths (RFC 9112 §6.3)")
     if head.method == "CONNECT":
         raise HandshakeError(501, "this is not a proxy (RFC 9110 §9.3.6)")
+    # The preface of HTTP/2 above all: uvicorn's parser takes it for an upgrade, and never answers.
+    if head.version not in ("1.0", "1.1") and not is_attempt(head):
+        raise HandshakeError(400, "this is HTTP/1.1 (RFC 9112 §2.3)")
 
 
 def _without_ignored(head: RequestHead, raw_head: bytes) -> bytes:

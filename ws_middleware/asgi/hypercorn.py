@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary, WeakSet
 
+from hypercorn.events import RawData
 from hypercorn.protocol import h2, h11
 from hypercorn.protocol.events import (
     Body,
@@ -39,10 +40,11 @@ from uvicorn.server import ServerState
 from ws_middleware.asgi.lingering import LingeringClose
 from ws_middleware.asgi.streams import StreamHandshake, StreamTransport, Terms
 from ws_middleware.asgi.types import Scope
+from ws_middleware.asgi.windows import Windows
 from ws_middleware.errors import HandshakeError
 from ws_middleware.options import Options
 
-__all__ = ["HTTP3Stream", "WebSocketStream", "install"]
+__all__ = ["HTTP2Stream", "HTTP3Stream", "WebSocketStream", "install"]
 
 #: What hypercorn makes the object of a stream with.
 _PARAMETERS = ["app", "config", "context", "task_group", "ssl", "client", "server"]
@@ -63,7 +65,7 @@ def install(lifespan: Any) -> None:
     Raises whatever tells that this hypercorn is not known.
     """
     lifespan.app.app  # noqa: B018  an ASGI app, in its wrapper
-    ours: list[tuple[Any, type]] = [(h11, WebSocketStream), (h2, WebSocketStream)]
+    ours: list[tuple[Any, type]] = [(h11, WebSocketStream), (h2, HTTP2Stream)]
     if lifespan.config.quic_bind and importlib.util.find_spec("aioquic"):
         ours.append((importlib.import_module("hypercorn.protocol.h3"), HTTP3Stream))
     for protocol, kind in ours:
@@ -112,6 +114,7 @@ class WebSocketStream:
         self._address = {"scheme": "wss" if ssl else "ws", "client": client, "server": server}
         self._send = send
         self._id = stream_id
+        self._loop = asyncio.get_running_loop()
         self._transport: _Transport
         self._served = self._input_ended = False
 
@@ -187,6 +190,59 @@ class WebSocketStream:
         await self._config.log.access({**scope, "type": "websocket"}, told, time.time() - begun)
 
 
+class HTTP2Stream(WebSocketStream):
+    """Be one of HTTP/2, which keeps no other stream of its connection waiting.
+
+    Nor itself: what tells of room for our own bytes comes behind what nobody receives yet.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._protocol = _protocol_behind(self._send)
+        self._windows = _windows_of(self._protocol)
+        self._end_waits = False
+
+    def _begin(self, event: Request) -> None:
+        super()._begin(event)
+        self._transport.on_reading = self._go_on
+
+    async def _take(self, event: Any) -> None:
+        if self._windows is None or isinstance(event, StreamClosed):
+            await super()._take(event)
+        elif isinstance(event, EndBody):
+            self._end_waits = True
+            self._end_if_read()
+        else:
+            self._transport.take(event.data)
+            if not self._transport.is_reading():
+                self._windows.hold(self._id)
+
+    def _go_on(self) -> None:
+        has_more = self._windows is not None and self._windows.release(self._id)
+        if has_more and not self._transport.is_closing():
+            self._task_group.spawn(self._flush)
+        self._loop.call_soon(self._end_if_read)
+
+    def _end_if_read(self) -> None:
+        if self._end_waits and self._transport.is_reading():
+            self._end_waits = False
+            self._transport.end_input(lost=False)
+
+    async def _forget(self) -> None:
+        # Of a connection that is gone hypercorn would wait for the next request, or for us while
+        # we wait for it.
+        if getattr(self._protocol, "closed", False):
+            return
+        if self._served and not self._input_ended and self._windows is not None:
+            self._input_ended = True
+            self._windows.reset(self._id)
+            await self._flush()
+        await super()._forget()
+
+    async def _flush(self) -> None:
+        await self._protocol.send(RawData(data=self._protocol.connection.data_to_send()))
+
+
 class HTTP3Stream(WebSocketStream):
     """Be one of HTTP/3: what all peers send comes in one loop there, so nothing may wait in it."""
 
@@ -246,7 +302,10 @@ class _Transport(StreamTransport):
         #: Whether the stream is not the whole TCP connection.
         self.has_halves = not version.startswith("1.")
         self._socket = None if self.has_halves else _transport_behind(send)
+        self._protocol_behind = _protocol_behind(send)
         self._lingering: LingeringClose | None = None
+        #: Called when reading goes on.
+        self.on_reading: Callable[[], object] = _do_nothing
         self._data: type = Body
         self._end: type = EndBody
 
@@ -255,6 +314,10 @@ class _Transport(StreamTransport):
     async def feed(self, data: bytes) -> None:
         """Take bytes of the peer, when there is room for them."""
         await self._readable.wait()
+        self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Take bytes of the peer, also more than there is room for."""
         if not self._lost:
             self._give(memoryview(data))
 
@@ -284,6 +347,13 @@ class _Transport(StreamTransport):
             await self._tell(event.status_code)
         elif isinstance(event, self._end) and self._socket is not None:
             self._linger(self._socket)
+        await self._let_peer_take()
+
+    @property
+    def _kept_by_server(self) -> int:
+        if self._socket is not None:
+            return self._socket.get_write_buffer_size()
+        return _kept_in_stream(self._protocol_behind, self._id)
 
     def _linger(self, socket: asyncio.Transport) -> None:
         """End our half of a TCP connection; what goes wrong from now on is no news to hypercorn."""
@@ -300,12 +370,18 @@ class _Transport(StreamTransport):
 
     def _lose(self, error: Exception | None) -> None:
         super()._lose(error)
-        self._readable.set()  # for what comes yet
+        self.resume_reading()  # for what comes yet
+
+    def resume_reading(self) -> None:
+        """Ask for input again."""
+        super().resume_reading()
+        self.on_reading()
 
     # --- what the handshake and the driver call ---
 
     def respond(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send a response's head."""
+        self._has_answered = True
         if status == HTTPStatus.SWITCHING_PROTOCOLS:
             self._data, self._end = Data, EndData
         self._put(Response(stream_id=self._id, headers=headers, status_code=status), 0)
@@ -314,18 +390,12 @@ class _Transport(StreamTransport):
         """Send bytes."""
         self._put(self._data(stream_id=self._id, data=bytes(data)), len(data))
 
-    def get_write_buffer_size(self) -> int:
-        """Tell how many bytes the peer has not taken yet."""
-        return self._unsent + (self._socket.get_write_buffer_size() if self._socket else 0)
-
     def can_write_eof(self) -> bool:
         """Tell whether our half of the stream can end alone."""
         return self.has_halves or (self._socket is not None and self._socket.can_write_eof())
 
-    def write_eof(self) -> None:
-        """End our half of the stream behind what was sent."""
+    def _put_end(self) -> None:
         self._put(self._end(stream_id=self._id), 0)
-        self._said_goodbye = True
 
     def close(self) -> None:
         """End the stream behind what was sent."""
@@ -344,11 +414,36 @@ class _Transport(StreamTransport):
         self._loop.call_soon(self._lose, None)
 
 
+def _protocol_behind(send: Any) -> Any:
+    """Find the protocol behind the `send` of its stream."""
+    return getattr(send, "__self__", None)
+
+
 def _transport_behind(send: Any) -> asyncio.Transport | None:
     """Find the transport of a connection of HTTP/1.1 behind the `send` of its stream."""
-    protocol = getattr(send, "__self__", None)
-    server = getattr(getattr(protocol, "send", None), "__self__", None)
+    server = getattr(getattr(_protocol_behind(send), "send", None), "__self__", None)
     return getattr(getattr(server, "writer", None), "transport", None)
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _windows_of(protocol: Any) -> Windows | None:
+    """Find the windows of a connection of HTTP/2, where it is one of `h2`."""
+    try:
+        return Windows.of(protocol.connection)
+    except AttributeError:
+        return None
+
+
+def _kept_in_stream(protocol: Any, stream_id: int) -> int:
+    """Count what hypercorn, or aioquic below it, keeps of a stream without limit."""
+    if (buffers := getattr(protocol, "stream_buffers", None)) is not None:  # HTTP/2
+        return len(getattr(buffers.get(stream_id), "buffer", b""))
+    quic = getattr(getattr(protocol, "connection", None), "_quic", None)
+    sender = getattr(getattr(quic, "_streams", {}).get(stream_id), "sender", None)
+    return int(getattr(sender, "_buffer_stop", 0) - getattr(sender, "next_offset", 0))
 
 
 #: The open connections of each running worker, and the task that tells them of its end.

@@ -117,6 +117,10 @@ class Outlet(asyncio.Transport):
         """Ask for events again."""
         self._readable.set()
 
+    def is_reading(self) -> bool:
+        """Tell whether events are asked for."""
+        return self._readable.is_set()
+
     def is_closing(self) -> bool:
         """Tell whether the end was asked for."""
         return self._closing

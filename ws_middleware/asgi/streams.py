@@ -12,6 +12,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import cast
 
 from uvicorn.config import Config
@@ -34,6 +35,9 @@ from ws_middleware.options import Options
 from ws_middleware.request import Request
 
 __all__ = ["ScopedHandshake", "StreamHandshake", "StreamTransport", "Terms"]
+
+#: How soon a server is asked again what it keeps, and how soon at the latest, in seconds.
+_ASK_AGAIN = 0.001, 0.5
 
 
 @dataclass
@@ -108,6 +112,8 @@ class ScopedHandshake(WebSocketProtocol):
 class StreamTransport(Outlet):
     """Be the transport of a WebSocket that is a stream."""
 
+    _has_answered = False
+
     def attach(self, handshake: ScopedHandshake) -> None:
         """Give the stream to whoever answers the request, before anything comes."""
         self._protocol = self._handshake = handshake
@@ -116,6 +122,8 @@ class StreamTransport(Outlet):
     async def carry(self, *, refusal: HandshakeError | None = None) -> None:
         """Carry the connection from its handshake to its end."""
         self.start()
+        if self._closing and refusal is None:
+            refusal = HandshakeError(400, "the stream of the opening handshake has ended")
         try:
             await self._handshake.serve(refusal=refusal)
         finally:
@@ -147,9 +155,40 @@ class StreamTransport(Outlet):
         if not self._protocol.eof_received():
             self.close()
 
+    # --- to the server ---
+
+    @property
+    def _kept_by_server(self) -> int:
+        """Tell how many bytes the server keeps until the peer takes them, as far as it tells."""
+        return 0
+
+    async def _let_peer_take(self) -> None:
+        """Wait while the server keeps too much; it takes everything, so it has to be asked."""
+        pause, longest = _ASK_AGAIN
+        while self._kept_by_server > self._high_water and not self._closing:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+
+    # --- what the handshake and the driver call ---
+
+    def get_write_buffer_size(self) -> int:
+        """Tell how many bytes the peer has not taken yet."""
+        return self._unsent + self._kept_by_server
+
     @abc.abstractmethod
     def respond(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send a response's head."""
+
+    def write_eof(self) -> None:
+        """End our half of the stream behind what was sent; servers know of no end before a head."""
+        if not self._has_answered:
+            self.respond(HTTPStatus.BAD_REQUEST, [])
+        self._put_end()
+        self._said_goodbye = True
+
+    @abc.abstractmethod
+    def _put_end(self) -> None:
+        """Send the end of our half of the stream."""
 
     def can_write_eof(self) -> bool:
         """Tell that a stream has halves: browsers end theirs together with their close frame."""

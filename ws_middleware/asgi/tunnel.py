@@ -7,7 +7,6 @@ up, nothing of it is required.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +20,6 @@ from ws_middleware.asgi.uvicorn import options_of
 from ws_middleware.options import Options
 
 __all__ = ["serve_stream"]
-
-#: How often a server is asked whether the peer has taken what it keeps, in seconds.
-_ASK_AGAIN = 0.05
 
 
 async def serve_stream(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,14 +74,17 @@ class _StreamTransport(StreamTransport, Pump):
         await self._send(event)
         if event["type"] == "http.response.body" and not event["more_body"]:
             self._lose(None)
-        # Nobody tells when the peer has taken what the server keeps, so it is asked.
-        while self._server.unsent > self._high_water and not self._closing:  # noqa: ASYNC110
-            await asyncio.sleep(_ASK_AGAIN)
+        await self._let_peer_take()
+
+    @property
+    def _kept_by_server(self) -> int:
+        return self._server.unsent
 
     # --- what the handshake and the driver call ---
 
     def respond(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send a response's head; some servers send it with the first of the body alone."""
+        self._has_answered = True
         self._put({"type": "http.response.start", "status": status, "headers": headers}, 0)
         self._put({"type": "http.response.body", "body": b"", "more_body": True}, 0)
 
@@ -94,14 +93,8 @@ class _StreamTransport(StreamTransport, Pump):
         body = {"type": "http.response.body", "body": bytes(data), "more_body": True}
         self._put(body, len(data))
 
-    def get_write_buffer_size(self) -> int:
-        """Tell how many bytes the peer has not taken yet."""
-        return self._unsent + self._server.unsent
-
-    def write_eof(self) -> None:
-        """End our half of the stream behind what was sent."""
+    def _put_end(self) -> None:
         self._put({"type": "http.response.body", "body": b"", "more_body": False}, 0)
-        self._said_goodbye = True
 
     def close(self) -> None:
         """End the stream behind what was sent."""
