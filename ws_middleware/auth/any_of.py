@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ws_middleware.auth.identity import is_nobody
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.errors import Unauthorized
 
@@ -53,7 +54,7 @@ class AnyOf:
                 challenges += refusal.challenges
                 reasons.append(refusal.reason)
             else:
-                if identity is not None:
+                if not is_nobody(identity):
                     return identity
         if not challenges:
             return None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ws_middleware.auth.answers import normalize
+from ws_middleware.auth.identity import is_nobody
 from ws_middleware.auth.reading import SecretsInTheOpen, read_credentials
 from ws_middleware.auth.schemes import format_challenge, has_controls, quote
 from ws_middleware.auth.steps import in_steps
@@ -63,7 +64,7 @@ class Basic:
         except ValueError:
             raise Unauthorized(self.challenges(), "the Basic credentials are malformed") from None
         identity = yield self._check(user, password)
-        if identity is None or identity is False:
+        if is_nobody(identity):
             raise Unauthorized(self.challenges(), "the user or the password is wrong")
         return user if identity is True else identity
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ws_middleware.auth.identity import Admitted, on_terms
+from ws_middleware.auth.identity import Admitted, is_nobody, on_terms
 from ws_middleware.auth.reading import (
     SecretsInTheOpen,
     read_credentials,
@@ -108,7 +108,7 @@ class Bearer:
             raise self._invalid_request("there is more than one Bearer token")
         self._in_the_open.note(request)
         identity = yield self._check(tokens[0])
-        if identity is None or identity is False:
+        if is_nobody(identity):
             raise Unauthorized([self._challenge("invalid_token")], "the token is not valid")
         return _not_stored(on_terms(identity)) if queried else identity
 

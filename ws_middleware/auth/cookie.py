@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ws_middleware.auth.identity import on_terms
+from ws_middleware.auth.identity import is_nobody, on_terms
 from ws_middleware.auth.schemes import format_challenge, quote
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.errors import Unauthorized
@@ -52,6 +52,6 @@ class Cookie:
         if value is None:
             raise Unauthorized(self.challenges(), "there is no session cookie")
         identity = yield self._check(value)
-        if identity is None or identity is False:
+        if is_nobody(identity):
             raise Unauthorized(self.challenges(), "the session is not valid")
         return on_terms(identity, ambient=True)
