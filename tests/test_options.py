@@ -121,7 +121,19 @@ def test_origins_make_a_policy() -> None:
 @pytest.mark.parametrize("name", ["authenticate", "admit"])
 def test_whoever_is_asked_has_to_be_a_function(name: str) -> None:
     changes: dict[str, Any] = {name: "secret"}
-    with pytest.raises(TypeError, match=f"^{name} is a function of the request, not 'secret'"):
+    with pytest.raises(TypeError, match=f"^{name} is a function of the request, not str$"):
+        Options(**changes)
+
+
+@pytest.mark.parametrize("name", ["authenticate", "admit"])
+def test_class_is_not_what_its_object_would_be(name: str) -> None:
+    class Guard:
+        """Be made of a request without a complaint, as `Basic` is: that would admit anybody."""
+
+        def __init__(self, request: object) -> None: ...
+
+    changes: dict[str, Any] = {name: Guard}
+    with pytest.raises(TypeError, match=rf"{name} is .* Guard is a class: .* Guard\(\.\.\.\)"):
         Options(**changes)
 
 

@@ -15,7 +15,7 @@ from ws_middleware.core.headers import is_token, parse_host
 from ws_middleware.core.origins import OriginPolicy, make_origin_policy
 from ws_middleware.extensions.permessage_deflate import PermessageDeflate
 
-__all__ = ["Options"]
+__all__ = ["Options", "check_asked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +100,8 @@ class Options:
             raise ValueError(f"readable={self.readable!r} is neither 'browser' nor None")
         for name in ("authenticate", "admit"):
             function = getattr(self, name)
-            if function is not None and not callable(function):
-                raise TypeError(f"{name} is a function of the request, not {function!r}")
+            if function is not None:
+                check_asked(function, f"{name} is a function of the request")
 
     def origin_policy(self) -> OriginPolicy:
         """Make the policy that `origins` describes."""
@@ -119,6 +119,16 @@ _REQUIRED = (
 _POSITIVE = tuple(
     option.name for option in fields(Options) if str(option.type).startswith(("int", "float"))
 )
+
+
+def check_asked(function: object, what: str) -> None:
+    """Refuse what cannot be asked about a peer, and classes: made, an object looks like a yes."""
+    if isinstance(function, type):
+        name = function.__name__
+        raise TypeError(f"{what}, and {name} is a class: make an object of it, {name}(...)")
+    if not callable(function):
+        # What it says of itself may be secret.
+        raise TypeError(f"{what}, not {type(function).__name__}")
 
 
 def _as_list(name: str, names: Iterable[str]) -> Iterable[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ws_middleware.auth.identity import is_nobody
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.errors import Unauthorized
+from ws_middleware.options import check_asked
 
 if TYPE_CHECKING:
     from ws_middleware.request import Request
@@ -33,6 +34,8 @@ class AnyOf:
     def __init__(self, *authenticators: Callable[[Request], Any]) -> None:
         if not authenticators:
             raise ValueError("AnyOf needs at least one authenticator")
+        for one in authenticators:
+            check_asked(one, "an authenticator is a function of the request")
         self._authenticators = authenticators
         #: Whether any of them may take long.
         self.blocking: bool = any(getattr(one, "blocking", True) for one in authenticators)

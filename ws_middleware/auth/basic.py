@@ -17,6 +17,7 @@ from ws_middleware.auth.schemes import format_challenge, has_controls, quote
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.auth.stores import Passwords
 from ws_middleware.errors import Unauthorized
+from ws_middleware.options import check_asked
 
 if TYPE_CHECKING:
     from ws_middleware.request import Request
@@ -41,6 +42,7 @@ class Basic:
         realm: str = "WebSocket",
     ) -> None:
         self._check = Passwords(check) if isinstance(check, Mapping) else check
+        check_asked(self._check, "check is a mapping of users, or a function of user and password")
         #: Whether `check` may take long.
         self.blocking: bool = getattr(self._check, "blocking", True)
         self._challenge = format_challenge(

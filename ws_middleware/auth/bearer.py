@@ -21,6 +21,7 @@ from ws_middleware.auth.signing import decode_base64url, fingerprint
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.core.headers import is_token
 from ws_middleware.errors import Reject, Unauthorized
+from ws_middleware.options import check_asked
 
 if TYPE_CHECKING:
     from ws_middleware.request import Request
@@ -77,6 +78,7 @@ class Bearer:
         if subprotocol is not None and not is_token(subprotocol):
             raise ValueError(f"subprotocol={subprotocol!r} is not the prefix of a token")
         self._check = Tokens(check) if isinstance(check, Mapping) else check
+        check_asked(self._check, "check is a mapping of tokens, or a function of the token")
         #: Whether `check` may take long.
         self.blocking: bool = getattr(self._check, "blocking", True)
         self._realm = quote(realm)

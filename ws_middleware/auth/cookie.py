@@ -13,6 +13,7 @@ from ws_middleware.auth.identity import is_nobody, on_terms
 from ws_middleware.auth.schemes import format_challenge, quote
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.errors import Unauthorized
+from ws_middleware.options import check_asked
 
 if TYPE_CHECKING:
     from ws_middleware.request import Request
@@ -32,6 +33,7 @@ class Cookie:
 
     def __init__(self, name: str, check: Callable[[str], Any], *, realm: str = "WebSocket") -> None:
         self._name = name
+        check_asked(check, "check is a function of the cookie's value")
         self._check = check
         #: Whether `check` may take long.
         self.blocking: bool = getattr(check, "blocking", True)
