@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
-from ws_middleware.asgi.adapting import adapt_wsgi, is_asgi
+from ws_middleware.asgi.adapting import adapt_wsgi, check_app, is_asgi
 from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
 from ws_middleware.core.endpoint import UNAUTHORIZED
@@ -13,7 +13,7 @@ from ws_middleware.core.frames import Close, encode_close
 from ws_middleware.info import ConnectionInfo
 from ws_middleware.options import Options
 from ws_middleware.routing import Router
-from ws_middleware.server import ServerConfig, listening, serve
+from ws_middleware.server import ServerConfig, check_no_loop, listening, serve
 from ws_middleware.wsgi.middleware import WSGIMiddleware
 from ws_middleware.wsgi.types import WSGIApp
 
@@ -76,8 +76,10 @@ class WebSockets(Router):
         the same handlers run over those. A WSGI app answers its plain requests in threads;
         `wsgi` says that it is one, or is not, where its signature leaves that open.
         """
-        if app is not None and (not is_asgi(app) if wsgi is None else wsgi):
-            app = adapt_wsgi(app)
+        if app is not None:
+            check_app(app)
+            if not is_asgi(app) if wsgi is None else wsgi:
+                app = adapt_wsgi(app)
         return ASGIMiddleware(self, cast(ASGIApp | None, app), install=install)
 
     def wsgi(self, app: WSGIApp | None = None, **settings: Any) -> WSGIMiddleware:
@@ -85,6 +87,10 @@ class WebSockets(Router):
 
         `app.wsgi_app = ws.wsgi(app.wsgi_app)` is all that a Flask app needs.
         """
+        if app is not None:
+            check_app(app)
+            if is_asgi(app):
+                raise TypeError(f"{app!r} is an ASGI app: mount the routes with ws.asgi(app)")
         return WSGIMiddleware(self, app, **settings)
 
     def run(
@@ -100,6 +106,7 @@ class WebSockets(Router):
 
         `app` answers the plain HTTP requests beside the routes.
         """
+        check_no_loop()
         config = ServerConfig(self.asgi(app), options=self.options, **settings)
         with listening(host, port, uds) as sock:
             status = serve(config, sock)
