@@ -42,5 +42,5 @@ def adapt_wsgi(app: Any) -> ASGIApp:
     try:
         from a2wsgi import WSGIMiddleware
     except ImportError:
-        raise ImportError("to serve a WSGI app, install ws-middleware[wsgi]") from None
+        raise ImportError("to serve a WSGI app: pip install 'ws-middleware[wsgi]'") from None
     return cast(ASGIApp, WSGIMiddleware(app))
