@@ -378,7 +378,7 @@ async def test_nothing_is_no_message(source: str) -> None:
     assert payloads(line.transport.take_frames()) == [b"go on"]
 
 
-@pytest.mark.parametrize("message", [None, 7, object()])
+@pytest.mark.parametrize("message", [None, 7, object(), {"an": "object"}])
 @in_virtual_time
 async def test_what_is_no_message(message: Any) -> None:
     line = Line()

@@ -294,6 +294,7 @@ async def test_buffer_may_be_changed_once_it_was_sent() -> None:
     [
         (7, TypeError),
         (None, TypeError),
+        ({"an": "object"}, TypeError),
         ("\ud800", UnicodeEncodeError),
         ([], ValueError),
         ([7], TypeError),

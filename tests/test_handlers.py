@@ -7,7 +7,7 @@ import contextvars
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -170,6 +170,20 @@ def test_callbacks_take_no_thread_for_themselves(handler: Callable[..., Any]) ->
 @pytest.mark.parametrize("handler", [None, 7, "name", Handler(None)])
 def test_what_is_no_handler(handler: Any) -> None:
     with pytest.raises(TypeError, match="a handler is a function or a Handler class"):
+        check_handler(handler)
+
+
+def yields(connection: Any) -> Iterator[str]:
+    yield "hello"
+
+
+async def yields_later(connection: Any) -> AsyncIterator[str]:
+    yield "hello"
+
+
+@pytest.mark.parametrize("handler", [yields, yields_later])
+def test_generator_is_no_handler(handler: Any) -> None:
+    with pytest.raises(TypeError, match=r"^yields.*\(\) yields, so nothing of it would run"):
         check_handler(handler)
 
 

@@ -43,6 +43,31 @@ def test_mount_on_wsgi(app: Any) -> None:
         ws.wsgi(app, no_setting=1)
 
 
+@pytest.mark.parametrize("wrong", ["app:app", 3, WebSockets()])
+def test_what_cannot_be_called_is_no_app(wrong: Any) -> None:
+    ws = WebSockets()
+    for mount in (ws.asgi, ws.wsgi):
+        with pytest.raises(TypeError, match=f"server calls, not {type(wrong).__name__}$"):
+            mount(wrong)
+
+
+def handler(connection: Any) -> None: ...
+
+
+def test_handler_is_no_app() -> None:
+    ws = WebSockets()
+    wrong: Any = handler
+    for mount in (ws.asgi, ws.wsgi):
+        with pytest.raises(TypeError, match="takes the arguments of neither"):
+            mount(wrong)
+
+
+@pytest.mark.parametrize("app", [asgi_app, WebSockets().asgi()])
+def test_asgi_app_is_not_mounted_as_a_wsgi_app(app: Any) -> None:
+    with pytest.raises(TypeError, match=r"is an ASGI app: mount the routes with ws\.asgi\(app\)"):
+        WebSockets().wsgi(app)
+
+
 def test_running_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[ServerConfig] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -68,6 +69,13 @@ def test_number_has_to_be_positive(name: str, value: float) -> None:
         Options(**changes)
 
 
+@pytest.mark.parametrize("name", NUMBERS)
+def test_number_has_to_be_one(name: str) -> None:
+    changes: dict[str, Any] = {name: "1MB"}
+    with pytest.raises(ValueError, match=f"^{name}='1MB' is not a positive number"):
+        Options(**changes)
+
+
 @pytest.mark.parametrize("name", sorted({*NUMBERS, *UNLIMITED} - {*REQUIRED}))
 def test_none_is_no_limit(name: str) -> None:
     changes: dict[str, Any] = {name: None}
@@ -84,21 +92,23 @@ def test_some_things_need_a_limit(name: str) -> None:
 @pytest.mark.row(63)
 @pytest.mark.parametrize("name", ["", "a b", "a,b", "a/b", "\xe4", "a\n"])
 def test_subprotocol_has_to_be_a_token(name: str) -> None:
-    with pytest.raises(ValueError, match="is not a subprotocol name"):
+    with pytest.raises(ValueError, match=r"^subprotocols: .* is not a subprotocol name"):
         Options(subprotocols=["good", name])
 
 
 @pytest.mark.parametrize("host", ["", "a b", "http://a", "a:x"])
 def test_hosts_have_to_be_hosts(host: str) -> None:
-    with pytest.raises(ValueError, match="is not a"):
+    with pytest.raises(ValueError, match=r"^hosts: .* is not a"):
         Options(hosts=["good", host])
 
 
 @pytest.mark.parametrize("name", ["subprotocols", "hosts", "trusted_proxies"])
-@pytest.mark.parametrize("text", ["", "chat"])
-def test_list_of_names_is_no_text(name: str, text: str) -> None:
-    changes: dict[str, Any] = {name: text}
-    with pytest.raises(ValueError, match=f"^{name}={text!r} is not a list of names"):
+@pytest.mark.parametrize("wrong", ["", "chat", 3, b"chat", [None]])
+def test_list_of_names_is_nothing_else(name: str, wrong: object) -> None:
+    changes: dict[str, Any] = {name: wrong}
+    with pytest.raises(
+        ValueError, match=f"^{name}={re.escape(repr(wrong))} is not a list of names"
+    ):
         Options(**changes)
 
 
@@ -106,10 +116,24 @@ def test_hosts_may_be_none_at_all() -> None:
     assert Options(hosts=[]).hosts == []
 
 
-@pytest.mark.parametrize("origins", ["https://a.example", ["a.example"], ["*"]])
+@pytest.mark.parametrize("origins", ["https://a.example", None, 3])
 def test_origins_have_to_be_a_policy(origins: Any) -> None:
-    with pytest.raises(ValueError, match="is not a"):
+    with pytest.raises(ValueError, match=r"^origins: .* is not a policy"):
         Options(origins=origins)
+
+
+@pytest.mark.parametrize("origin", ["a.example", "*", "https://a.example/", "https://", None])
+def test_listed_origins_have_to_be_some(origin: Any) -> None:
+    with pytest.raises(ValueError, match=f"^origins: {re.escape(repr(origin))} is not an origin"):
+        Options(origins=["https://b.example", origin])
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, PermessageDeflate(), "x", ["permessage-deflate"], [PermessageDeflate]]
+)
+def test_extensions_have_to_be_some(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"^extensions is a list of objects such as"):
+        Options(extensions=wrong)
 
 
 def test_origins_make_a_policy() -> None:
@@ -121,7 +145,19 @@ def test_origins_make_a_policy() -> None:
 @pytest.mark.parametrize("name", ["authenticate", "admit"])
 def test_whoever_is_asked_has_to_be_a_function(name: str) -> None:
     changes: dict[str, Any] = {name: "secret"}
-    with pytest.raises(TypeError, match=f"^{name} is a function of the request, not 'secret'"):
+    with pytest.raises(TypeError, match=f"^{name} is a function of the request, not str$"):
+        Options(**changes)
+
+
+@pytest.mark.parametrize("name", ["authenticate", "admit"])
+def test_class_is_not_what_its_object_would_be(name: str) -> None:
+    class Guard:
+        """Be made of a request without a complaint, as `Basic` is: that would admit anybody."""
+
+        def __init__(self, request: object) -> None: ...
+
+    changes: dict[str, Any] = {name: Guard}
+    with pytest.raises(TypeError, match=rf"{name} is .* Guard is a class: .* Guard\(\.\.\.\)"):
         Options(**changes)
 
 
@@ -133,7 +169,9 @@ def test_readable_is_one_word() -> None:
 
 @pytest.mark.parametrize("name", ["proxy.example", "10.0.0.1/8", "", "unix:/run/nginx"])
 def test_trusted_proxies_have_to_be_addresses(name: str) -> None:
-    with pytest.raises(ValueError, match=r"does not appear to be|has host bits set"):
+    with pytest.raises(
+        ValueError, match=r"^trusted_proxies: .*(does not appear|has host bits set)"
+    ):
         Options(trusted_proxies=["unix", "::1", "10.0.0.0/8", name])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -144,6 +145,77 @@ def test_rule_that_makes_no_sense_is_refused(rule: str) -> None:
     with pytest.raises((ValueError, LookupError)):
         router.add(rule, handler)
     assert router.routes == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ("/chat/{room}", "the part of a path that varies is written <name>"),
+        ("/chat?room=lobby", r"the query is in connection\.request\.query"),
+    ],
+)
+def test_rule_of_another_kind_is_refused(rule: str, why: str) -> None:
+    router = Router(Options())
+    with pytest.raises(ValueError, match=why):
+        router.add(rule, handler)
+    assert router.routes == []
+
+
+@pytest.mark.parametrize("again", ["/chat", "/chat/"])
+def test_second_handler_of_a_rule_is_refused(again: str) -> None:
+    router = make_router("/chat", "/", "/chat/<room>")
+    with pytest.raises(ValueError, match=f"'{again}' has a handler already"):
+        router.add(again, other)
+    assert len(router.routes) == 3
+
+
+def test_decorator_without_its_rule_is_refused() -> None:
+    route: Any = Router(Options()).route
+    with pytest.raises(TypeError, match=r'@ws\.route\("/path"\)'):
+        route(handler)
+
+
+def takes_nothing() -> None: ...
+async def takes_no_room(connection: Any) -> None: ...
+async def takes_a_user(connection: Any, user: str) -> None: ...
+
+
+class TakesNoRoom(Handler):
+    def __init__(self, connection: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (takes_nothing, "too many positional arguments"),
+        (takes_no_room, "got an unexpected keyword argument 'room'"),
+        (takes_a_user, "missing a required argument: 'user'"),
+        (TakesNoRoom, "got an unexpected keyword argument 'room'"),
+    ],
+)
+def test_handler_has_to_take_what_the_rule_finds(wrong: Any, why: str) -> None:
+    router = Router(Options())
+    call = rf"'/<room>' means the call {wrong.__name__}\(connection, room=\.\.\.\): {why}"
+    with pytest.raises(TypeError, match=call):
+        router.add("/<room>", wrong)
+    assert router.match("/lobby") is None
+
+
+def takes_anything(*arguments: Any, **keywords: Any) -> None: ...
+
+
+@functools.wraps(takes_a_user)
+async def brings_the_user(connection: Any, room: str) -> None:
+    await takes_a_user(connection, room)
+
+
+@pytest.mark.parametrize(
+    "right", [takes_anything, brings_the_user, functools.partial(takes_a_user, user="ann"), max]
+)
+def test_handler_may_take_it_in_any_way(right: Any) -> None:
+    router = Router(Options())
+    router.add("/<user>" if isinstance(right, functools.partial) else "/<room>", right)
+    assert router.match("/lobby") is not None
 
 
 def test_option_that_makes_no_sense_is_refused() -> None:

@@ -111,6 +111,18 @@ def test_host_that_does_not_exist_is_told(host: str, where: str) -> None:
         bind(host, 80)
 
 
+@pytest.mark.parametrize("port", [-1, 65536, "http"])
+def test_what_is_no_port_is_told(port: Any) -> None:
+    with pytest.raises(ListenError, match=f":{port}: a port is a number from 0 to 65535"):
+        bind(port=port)
+
+
+def test_port_may_be_a_text_as_it_comes_from_the_environment() -> None:
+    text: Any = "0"
+    with bind(port=text) as sock:
+        assert sock.getsockname()[1] > 0
+
+
 def test_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with bind(uds=str(path)):
@@ -205,6 +217,41 @@ async def test_setting_that_does_not_exist_leaves_no_socket() -> None:
     with pytest.raises(TypeError, match="no_such_setting"):
         Server(ws, port=0, no_such_setting=1)
     gc.collect()
+
+
+@in_real_time
+async def test_settings_of_connections_have_another_place() -> None:
+    with pytest.raises(TypeError, match=r"write WebSockets\(max_message_size=\.\.\.\)"):
+        Server(ws, port=0, max_message_size=1)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, echo])
+@in_real_time
+async def test_what_is_no_app_cannot_be_served(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"an app is something|takes the arguments of neither"):
+        Server(wrong, port=0)
+
+
+@in_real_time
+async def test_factory_of_an_app_can_be_served() -> None:
+    async with Server(lambda: ws.asgi(), port=0, factory=True):
+        pass
+
+
+@in_real_time
+async def test_server_serves_once() -> None:
+    server = Server(ws, port=0)
+    async with server:
+        with pytest.raises(RuntimeError, match="a Server serves once"):
+            await server.__aenter__()
+    with pytest.raises(RuntimeError, match="a Server serves once"):
+        await server.__aenter__()
+
+
+@in_real_time
+async def test_running_on_a_loop_that_runs_is_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"async with Server\(ws\)"):
+        ws.run(port=0)
 
 
 @in_real_time

@@ -16,6 +16,7 @@ import pytest
 
 from tests.peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, frame
 from tests.running import PATIENCE, eventually
+from ws_middleware.broadcast import broadcast
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.core.extensions import Role
 from ws_middleware.core.frames import Frame, Opcode
@@ -674,9 +675,18 @@ def test_message_inside_of_ones_own_fragments_is_refused(pair: Pair) -> None:
     assert [client.recv(), client.recv()] == ["ab", "behind"]
 
 
-def test_what_is_no_message_is_told_so(pair: Pair) -> None:
-    with pytest.raises(TypeError, match="a message is str, bytes or"):
-        pair[0].send(1)  # type: ignore[arg-type]
+@pytest.mark.parametrize("message", [1, {"an": "object"}])
+def test_what_is_no_message_is_told_so(pair: Pair, message: Any) -> None:
+    with pytest.raises(TypeError, match=r"a message is str, bytes or .* send_json\(\)"):
+        pair[0].send(message)
+    pair[0].send("go on")
+    assert pair[1].recv() == "go on"
+
+
+def test_blocking_connections_cannot_broadcast(pair: Pair) -> None:
+    members: Any = [pair[0]]
+    with pytest.raises(TypeError, match="broadcast is for connections of `async def` handlers"):
+        broadcast(members, "news")
 
 
 def test_thread_that_carries_others_does_not_wait(sockets: Sockets, start: Start) -> None:

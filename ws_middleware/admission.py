@@ -14,7 +14,7 @@ from typing import Any
 
 from ws_middleware.asking import Ask
 from ws_middleware.auth.first_message import FirstMessage
-from ws_middleware.auth.identity import Admitted
+from ws_middleware.auth.identity import Admitted, is_nobody
 from ws_middleware.core.headers import check_fields, field_values
 from ws_middleware.errors import Forbidden, HandshakeError, Unauthorized
 from ws_middleware.gate import Gate, Place
@@ -65,7 +65,7 @@ class Admission:
         """
         try:
             admitted = _as_admitted(await self._ask(ask, function, *arguments))
-            if admitted.identity is None:
+            if is_nobody(admitted.identity):
                 raise Forbidden
             if admitted.expires_at is not None and admitted.expires_at <= time.time():
                 raise Forbidden("the credentials have expired")

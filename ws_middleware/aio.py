@@ -28,6 +28,8 @@ from ws_middleware.core.messages import (
     Sendable,
     SharedMessage,
     TextMessage,
+    check_pieces,
+    not_sendable,
 )
 from ws_middleware.driver import BLOCK, StreamDriver
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed, UnexpectedMessageError
@@ -244,6 +246,7 @@ class AsyncConnection(ConnectionInfo):
         return True
 
     async def _send_pieces(self, pieces: Iterable[Sendable] | AsyncIterable[Sendable]) -> None:
+        check_pieces(pieces)
         async with self.fragmenting():
             previous: Sendable | None = None
             async for piece in _asynchronous(pieces):
@@ -379,4 +382,4 @@ async def _asynchronous(
         for piece in pieces:
             yield piece
     else:
-        raise TypeError(f"a message is str, bytes or an iterable, not {type(pieces).__name__}")
+        raise not_sendable(pieces)

@@ -30,6 +30,7 @@ from ws_middleware.core.messages import (
     Sendable,
     SharedMessage,
     as_message,
+    check_pieces,
 )
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
 from ws_middleware.pool import ROUND_TIME, LoopClosedError, check_open, result_of, waiting
@@ -200,6 +201,7 @@ class BridgedConnection(Connection):
             raise RuntimeError("this thread is sending a message in fragments; finish it first")
 
     def _send_pieces(self, pieces: Iterable[Sendable]) -> None:
+        check_pieces(pieces)
         self._check_not_fragmenting()
         with self._sending:
             right = self._connection.fragmenting()

@@ -19,8 +19,22 @@ def broadcast(connections: Iterable[AsyncConnection], message: Sendable) -> list
     compress alike compress it once: see `SharedMessage`, which may be given, too.
     """
     shared = message if isinstance(message, SharedMessage) else SharedMessage(message)
-    return [
-        connection
-        for connection in list(connections)
-        if not connection.send_now(shared) and connection.state is State.OPEN
-    ]
+    members = list(connections)
+    try:
+        return [
+            connection
+            for connection in members
+            if not connection.send_now(shared) and connection.state is State.OPEN
+        ]
+    except AttributeError:
+        for member in members:
+            _check_member(member)
+        raise
+
+
+def _check_member(member: object) -> None:
+    if not hasattr(member, "send_now"):
+        kind = type(member).__name__
+        raise TypeError(
+            f"broadcast is for connections of `async def` handlers, not {kind}"
+        ) from None

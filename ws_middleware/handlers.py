@@ -13,7 +13,7 @@ import contextvars
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from ws_middleware.aio import AsyncConnection
@@ -34,7 +34,7 @@ from ws_middleware.pool import (
 )
 from ws_middleware.socket_connection import SocketConnection
 
-__all__ = ["Handler", "HandlerLike", "check_handler", "run_handler"]
+__all__ = ["Handler", "HandlerLike", "check_handler", "check_parameters", "run_handler"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
@@ -84,6 +84,27 @@ def check_handler(handler: HandlerLike) -> None:
         raise TypeError(f"{handler.__name__} is a class but not a subclass of Handler")
     if not callable(handler):
         raise TypeError(f"a handler is a function or a Handler class, not {handler!r}")
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        raise TypeError(f"{_name(handler)}() yields, so nothing of it would run: use send()")
+
+
+def check_parameters(handler: HandlerLike, rule: str, names: Iterable[str]) -> None:
+    """Refuse, with `TypeError`, a handler that does not take what its rule finds in the path."""
+    try:
+        # What a decorator wraps is the decorator's business.
+        signature = inspect.signature(handler, follow_wrapped=False)
+    except ValueError:
+        return  # it does not say
+    try:
+        signature.bind(None, **dict.fromkeys(names))
+    except TypeError as error:
+        call = ", ".join(["connection", *(f"{name}=..." for name in sorted(names))])
+        raise TypeError(f"{rule!r} means the call {_name(handler)}({call}): {error}") from None
+
+
+def _name(handler: HandlerLike) -> str:
+    name: str = getattr(handler, "__name__", type(handler).__name__)
+    return name
 
 
 def _handler_class(handler: HandlerLike) -> type[Handler] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
-from ws_middleware.asgi.adapting import adapt_wsgi, is_asgi
+from ws_middleware.asgi.adapting import adapt_wsgi, check_app, is_asgi
 from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
 from ws_middleware.core.endpoint import UNAUTHORIZED
@@ -14,7 +14,7 @@ from ws_middleware.handler_threads import MAX_THREADS, MAX_WAITING
 from ws_middleware.info import ConnectionInfo
 from ws_middleware.options import Options
 from ws_middleware.routing import Router
-from ws_middleware.server import ServerConfig, listening, serve
+from ws_middleware.server import ServerConfig, check_no_loop, listening, serve
 from ws_middleware.wsgi.middleware import WSGIMiddleware
 from ws_middleware.wsgi.types import WSGIApp
 
@@ -79,8 +79,10 @@ class WebSockets(Router):
         `wsgi` says that it is one, or is not, where its signature leaves that open. Other
         `settings` are those of `ASGIMiddleware`.
         """
-        if app is not None and (not is_asgi(app) if wsgi is None else wsgi):
-            app = adapt_wsgi(app)
+        if app is not None:
+            check_app(app)
+            if not is_asgi(app) if wsgi is None else wsgi:
+                app = adapt_wsgi(app)
         return ASGIMiddleware(self, cast(ASGIApp | None, app), install=install, **settings)
 
     def wsgi(self, app: WSGIApp | None = None, **settings: Any) -> WSGIMiddleware:
@@ -88,6 +90,10 @@ class WebSockets(Router):
 
         `app.wsgi_app = ws.wsgi(app.wsgi_app)` is all that a Flask app needs.
         """
+        if app is not None:
+            check_app(app)
+            if is_asgi(app):
+                raise TypeError(f"{app!r} is an ASGI app: mount the routes with ws.asgi(app)")
         return WSGIMiddleware(self, app, **settings)
 
     def run(
@@ -106,6 +112,7 @@ class WebSockets(Router):
         `app` answers the plain HTTP requests beside the routes; see `ASGIMiddleware` for the
         threads of `def` handlers.
         """
+        check_no_loop()
         mounted = self.asgi(app, max_threads=max_threads, max_waiting=max_waiting)
         config = ServerConfig(mounted, options=self.options, **settings)
         with listening(host, port, uds) as sock:

@@ -15,7 +15,7 @@ from ws_middleware.core.headers import is_token, parse_host
 from ws_middleware.core.origins import OriginPolicy, make_origin_policy
 from ws_middleware.extensions.permessage_deflate import PermessageDeflate
 
-__all__ = ["Options"]
+__all__ = ["Options", "check_asked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,24 +84,27 @@ class Options:
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not _is_positive(value):
                 raise ValueError(f"{name}={value!r} is not a positive number; None means no limit")
         for name in _REQUIRED:
             if getattr(self, name) is None:
                 raise ValueError(f"{name} cannot be without a limit")
-        self.origin_policy()
+        _named("origins", self.origin_policy)
         for name in _as_list("subprotocols", self.subprotocols):
             if not is_token(name):
-                raise ValueError(f"{name!r} is not a subprotocol name (RFC 6455 §4.1)")
+                raise ValueError(
+                    f"subprotocols: {name!r} is not a subprotocol name (RFC 6455 §4.1)"
+                )
         for host in _as_list("hosts", () if self.hosts is None else self.hosts):
-            parse_host(host)
-        parse_trust(tuple(_as_list("trusted_proxies", self.trusted_proxies)))
+            _named("hosts", parse_host, host)
+        _named("trusted_proxies", parse_trust, _as_list("trusted_proxies", self.trusted_proxies))
+        _check_extensions(self.extensions)
         if self.readable not in (None, "browser"):
             raise ValueError(f"readable={self.readable!r} is neither 'browser' nor None")
         for name in ("authenticate", "admit"):
             function = getattr(self, name)
-            if function is not None and not callable(function):
-                raise TypeError(f"{name} is a function of the request, not {function!r}")
+            if function is not None:
+                check_asked(function, f"{name} is a function of the request")
 
     def origin_policy(self) -> OriginPolicy:
         """Make the policy that `origins` describes."""
@@ -121,7 +124,45 @@ _POSITIVE = tuple(
 )
 
 
-def _as_list(name: str, names: Iterable[str]) -> Iterable[str]:
-    if isinstance(names, str):
-        raise ValueError(f"{name}={names!r} is not a list of names")
-    return names
+def check_asked(function: object, what: str) -> None:
+    """Refuse what cannot be asked about a peer, and classes: made, an object looks like a yes."""
+    if isinstance(function, type):
+        name = function.__name__
+        raise TypeError(f"{what}, and {name} is a class: make an object of it, {name}(...)")
+    if not callable(function):
+        # What it says of itself may be secret.
+        raise TypeError(f"{what}, not {type(function).__name__}")
+
+
+def _is_positive(value: Any) -> bool:
+    try:
+        return bool(value > 0)
+    except TypeError:
+        return False
+
+
+def _as_list(name: str, names: Any) -> tuple[str, ...]:
+    if not isinstance(names, str) and isinstance(names, Iterable):
+        listed = tuple(names)
+        if all(isinstance(one, str) for one in listed):
+            return listed
+    raise ValueError(f"{name}={names!r} is not a list of names")
+
+
+def _named(name: str, check: Callable[..., object], *arguments: object) -> None:
+    """Let the complaint of a check begin with the setting that it is about."""
+    try:
+        check(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _check_extensions(extensions: Any) -> None:
+    wrong: object = extensions
+    if isinstance(extensions, Iterable) and not isinstance(extensions, str):
+        wrong = next((one for one in extensions if not isinstance(one, Extension)), None)
+        if wrong is None:
+            return
+    raise TypeError(
+        f"extensions is a list of objects such as PermessageDeflate(), () for none, not {wrong!r}"
+    )

@@ -20,6 +20,7 @@ from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import (
     HandlerLike,
     check_handler,
+    check_parameters,
     needs_loop,
     observes_control,
     run_blocking,
@@ -80,6 +81,7 @@ class OneRoute(Router):
     def __init__(self, handler: HandlerLike, options: Options) -> None:
         super().__init__(options)
         check_handler(handler)
+        check_parameters(handler, "/", ())
         self._route = Route("/", handler, options)
         self.routes.append(self._route)
 

@@ -7,6 +7,7 @@ route's own on top. The path is decoded once, and matched as it is: nothing is r
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
 from ws_middleware.gate import Gate
-from ws_middleware.handlers import HandlerLike, check_handler
+from ws_middleware.handlers import HandlerLike, check_handler, check_parameters
 from ws_middleware.options import Options
 
 __all__ = ["Route", "Router"]
@@ -24,6 +25,10 @@ __all__ = ["Route", "Router"]
 _Handler = TypeVar("_Handler", bound=HandlerLike)
 #: Peers choose the paths that are remembered: no longer ones than this.
 _SHORT = 200
+
+
+def _same(one: str, other: str) -> bool:
+    return one.rstrip("/") == other.rstrip("/")
 
 
 @dataclass(slots=True, eq=False)
@@ -57,12 +62,32 @@ class Router:
         """Add a route; `options` are fields of `Options` that differ from the router's."""
         check_handler(handler)
         route = Route(rule, handler, dataclasses.replace(self.options, **options))
-        self._map.add(Rule(rule, endpoint=route, websocket=True))
+        entry = Rule(rule, endpoint=route, websocket=True)
+        check_parameters(handler, rule, self._parameters_of(entry))
+        self._map.add(entry)
         self._known.cache_clear()
         self.routes.append(route)
 
+    def _parameters_of(self, entry: Rule) -> set[str]:
+        """Find what a rule takes from paths, and refuse one that can hardly be meant."""
+        rule = entry.rule
+        if any(_same(rule, route.rule) for route in self.routes):
+            raise ValueError(f"{rule!r} has a handler already")
+        fixed = re.sub("<[^<>]*>", "", rule)
+        if "{" in fixed:
+            raise ValueError(f"{rule!r}: the part of a path that varies is written <name>")
+        if "?" in fixed:
+            raise ValueError(
+                f"{rule!r}: a rule is a path; the query is in connection.request.query"
+            )
+        probe = entry.empty()
+        probe.bind(self._map)
+        return probe.arguments
+
     def route(self, rule: str, **options: Any) -> Callable[[_Handler], _Handler]:
         """Decorate a handler with its route."""
+        if not isinstance(rule, str):
+            raise TypeError('a route has a rule: @ws.route("/path")')
 
         def decorate(handler: _Handler) -> _Handler:
             self.add(rule, handler, **options)

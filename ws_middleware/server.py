@@ -23,12 +23,22 @@ from typing import Any, Self
 
 import uvicorn
 
+from ws_middleware.asgi.adapting import check_app
 from ws_middleware.asgi.guard import HTTPGuard
 from ws_middleware.asgi.uvicorn import WebSocketProtocol
 from ws_middleware.logs import format_address
 from ws_middleware.options import Options
 
-__all__ = ["GRACE_TIME", "ListenError", "Server", "ServerConfig", "bind", "listening", "serve"]
+__all__ = [
+    "GRACE_TIME",
+    "ListenError",
+    "Server",
+    "ServerConfig",
+    "bind",
+    "check_no_loop",
+    "listening",
+    "serve",
+]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
@@ -48,6 +58,9 @@ class ServerConfig(uvicorn.Config):
     def __init__(self, app: Any, *, options: Options, **settings: Any) -> None:
         self.options = options
         self.tls: ssl.SSLContext | None = None
+        for name in settings:
+            if name in Options.__dataclass_fields__:
+                raise TypeError(f"{name} is no setting of the server: write WebSockets({name}=...)")
         super().__init__(app, **{**_SETTINGS, **settings})
         if self.use_subprocess:
             raise ValueError("workers and reload are options of the command line alone")
@@ -73,12 +86,20 @@ _SETTINGS: dict[str, Any] = {
 def bind(host: str = "127.0.0.1", port: int = 8000, uds: str | None = None) -> socket.socket:
     """Make a listening socket; `ListenError` says why it cannot be."""
     where = uds if uds is not None else format_address((host, port))
+    if uds is None and not _is_port(port):
+        raise ListenError(f"cannot listen on {where}: a port is a number from 0 to 65535")
     try:
         return _bind_unix(uds) if uds is not None else _bind_tcp(host, port)
     except OSError as error:
         raise ListenError(f"cannot listen on {where}: {error.strerror or error}") from None
     except UnicodeError:  # a label that is empty or too long
         raise ListenError(f"cannot listen on {where}: this is not a host name") from None
+
+
+def _is_port(port: object) -> bool:
+    """Tell what is a port: the system would take 65536 for 0."""
+    text = str(port)  # as it comes from the environment
+    return text.isdecimal() and int(text) <= 65535
 
 
 @contextlib.contextmanager
@@ -293,6 +314,8 @@ class Server:
         router_options = getattr(app, "options", None)
         options = options or (router_options if isinstance(router_options, Options) else Options())
         asgi = app.asgi() if callable(getattr(app, "asgi", None)) else app
+        if not (isinstance(asgi, str) or settings.get("factory")):  # uvicorn makes the app of these
+            check_app(asgi)
         self._server = _EmbeddedServer(ServerConfig(asgi, options=options, **settings))
         self._listening = contextlib.ExitStack()
         self._socket = self._listening.enter_context(listening(host, port, uds))
@@ -315,6 +338,8 @@ class Server:
 
     async def __aenter__(self) -> Self:
         """Start to listen."""
+        if self._task is not None:
+            raise RuntimeError("a Server serves once: make another one")
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         stop_listening = self._listening.close  # not of `self`, which may be forgotten
         self._task.add_done_callback(lambda _: stop_listening())
@@ -352,6 +377,12 @@ class Server:
         if task is not None and not task.done():
             warnings.warn(f"{self!r} was not stopped", ResourceWarning, source=self, stacklevel=1)
             self._server.should_exit = True
+
+
+def check_no_loop() -> None:
+    """Refuse, with `RuntimeError`, to block the event loop that runs in this thread."""
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("an event loop runs here: serve on it with `async with Server(ws):`")
 
 
 def serve(

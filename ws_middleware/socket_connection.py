@@ -24,6 +24,7 @@ from ws_middleware.core.messages import (
     SharedMessage,
     TextMessage,
     as_message,
+    check_pieces,
 )
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
 from ws_middleware.info import to_deadline
@@ -103,6 +104,7 @@ class SocketConnection(Connection):
             self._send_pieces(message)
 
     def _send_pieces(self, pieces: Iterable[Sendable]) -> None:
+        check_pieces(pieces)
         sender = self._driver.waiting.identify()
         self._run(lambda: self._set_fragmenter(sender))
         try:

@@ -59,9 +59,10 @@ def test_other_refusals_are_final() -> None:
     assert refusal(AnyOf(BEARER, BASIC), make_request("Bearer")).status == 400
 
 
+@pytest.mark.parametrize("nobody", [None, False])
 @pytest.mark.parametrize("others", [(), (BASIC,)])
-def test_none_is_passed_on(others: tuple[Any, ...]) -> None:
-    any_of = AnyOf(lambda request: None, *others)
+def test_nobody_is_passed_on(others: tuple[Any, ...], nobody: object) -> None:
+    any_of = AnyOf(lambda request: nobody, *others)
     if others:
         assert refusal(any_of, make_request()).status == 401
     else:

@@ -6,13 +6,20 @@ import dataclasses
 
 import pytest
 
-from ws_middleware.auth.identity import Admitted, on_terms
+from ws_middleware.auth.identity import Admitted, is_nobody, on_terms
 
 
 def test_identity_alone_is_enough() -> None:
     admitted = Admitted("ann")
     assert (admitted.identity, admitted.expires_at) == ("ann", None)
     assert (admitted.headers, admitted.ambient) == ((), False)
+
+
+@pytest.mark.parametrize(
+    ("identity", "nobody"), [(None, True), (False, True), (0, False), ("", False), (True, False)]
+)
+def test_none_and_false_stand_for_nobody(identity: object, nobody: bool) -> None:
+    assert is_nobody(identity) is nobody
 
 
 def test_terms_do_not_change() -> None:

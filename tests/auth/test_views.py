@@ -77,6 +77,7 @@ def test_ticket_is_bound_to_path_and_origin(ask: Any, origin: str | None) -> Non
         ("POST", "path=chat", "alice", 400),
         ("POST", "path=/a&path=/b", "alice", 400),
         ("POST", "path=/", None, 403),
+        ("POST", "path=/", False, 403),
     ],
 )
 def test_others_are_told_what_is_wrong(

@@ -129,7 +129,7 @@ def test_plain_terminal_has_to_do(server: RunningServer) -> None:
 def test_without_the_library_it_says_what_is_missing(server: RunningServer, tmp_path: Path) -> None:
     (tmp_path / "prompt_toolkit.py").write_text("raise ImportError")
     with run_in_terminal(f"{server.url}/echo", PYTHONPATH=str(tmp_path)) as terminal:
-        terminal.until("pip install ws-middleware[cli] keeps", "connected to")
+        terminal.until("pip install 'ws-middleware[cli]' keeps", "connected to")
         terminal.type("hello\r")
         terminal.until("< hello")
         terminal.type("\x04")

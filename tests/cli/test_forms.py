@@ -89,10 +89,22 @@ def test_long_body_of_a_refusal_is_shortened() -> None:
         (HandshakeError(101, "wrong answer"), "cannot connect: wrong answer"),
         (HandshakeRefused(418, "teapot"), "refused: teapot"),
         (ConnectionRefusedError(111, "Connect call failed"), "cannot connect: Connection refused"),
-        (ConnectionError("it ended"), "cannot connect: it ended"),
         (OSError(-2, "Name or service not known"), "cannot connect: Name or service not known"),
-        (ssl.SSLError(1, "[SSL] wrong version"), "cannot connect: [SSL] wrong version"),
     ],
 )
 def test_failures_are_told_in_a_line(error: Exception, told: str) -> None:
     assert explain(error) == told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionError("it ended"), "cannot connect: it ended"),
+        (ssl.SSLError(1, "[SSL] wrong version"), "cannot connect: [SSL] wrong version"),
+    ],
+)
+def test_failures_that_a_wrong_scheme_has_come_with_a_hint(error: Exception, told: str) -> None:
+    assert explain(error).splitlines() == [
+        told,
+        "hint: is the URL's scheme right? wss:// means TLS, ws:// means none",
+    ]

@@ -66,4 +66,4 @@ def test_what_a_wsgi_app_needs_is_told(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def app(environ, start_response): ...")
     done = run("mine:app", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "error: to serve a WSGI app, install ws-middleware[wsgi]\n"
+    assert done.stderr == "error: to serve a WSGI app: pip install 'ws-middleware[wsgi]'\n"

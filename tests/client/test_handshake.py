@@ -132,6 +132,23 @@ def test_what_would_break_the_request_is_refused_before_anything_is_sent(
         open_(url, **settings)
 
 
+@pytest.mark.parametrize(
+    ("url", "settings", "why"),
+    [
+        (None, {}, "a URL is a str, not NoneType"),
+        ("ws://127.0.0.1/", {"headers": "X: y"}, "a list of pairs, not str"),
+        ("ws://127.0.0.1/", {"headers": {"X": 7}}, "values of headers are str, not int"),
+        ("ws://127.0.0.1/", {"credentials": ("ada", "secret")}, "a Password or .*, not tuple"),
+        ("wss://127.0.0.1/", {"ssl_context": True}, r"is an ssl\.SSLContext, not bool"),
+    ],
+)
+def test_object_of_another_kind_is_refused(
+    open_: Open, url: Any, settings: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(TypeError, match=f"{why}$"):
+        open_(url, **settings)
+
+
 def test_setting_that_a_client_does_not_have_is_refused(open_: Open) -> None:
     with pytest.raises(TypeError, match="origins"):
         open_("ws://127.0.0.1/", origins="*")

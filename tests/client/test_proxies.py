@@ -212,5 +212,5 @@ def test_socks_proxy_that_is_not_there_is_named(open_: Open) -> None:
 def test_missing_library_is_named(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("python_socks", "python_socks.sync", "python_socks.async_.asyncio"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ProxyError, match=r"pip install ws-middleware\[socks\]"):
+    with pytest.raises(ProxyError, match=r"pip install 'ws-middleware\[socks\]'"):
         open_("ws://a.invalid/", proxy="socks5h://127.0.0.1:1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ws_middleware.core.frames import (
@@ -86,6 +88,12 @@ def test_close_without_a_code_is_empty() -> None:
 )
 def test_codes_that_may_not_be_sent_are_refused(code: int) -> None:
     with pytest.raises(ValueError, match=f"close code {code} cannot be sent"):
+        encode_close(Close(code))
+
+
+@pytest.mark.parametrize("code", ["bye", None])
+def test_close_code_has_to_be_a_number(code: Any) -> None:
+    with pytest.raises(TypeError, match=f"a close code is a number such as 1000, not {code!r}"):
         encode_close(Close(code))
 
 

@@ -16,6 +16,7 @@ from ws_middleware.core.messages import (
     SharedMessage,
     TextMessage,
     as_message,
+    check_pieces,
     decode_text,
     fragment,
 )
@@ -56,6 +57,12 @@ def assemble(opcode: int, *payloads: bytes, into: Assembler | None = None) -> Da
 @pytest.mark.row(123)
 def test_type_of_the_data_decides_the_kind_of_message(data: Sendable, message: Message) -> None:
     assert as_message(data) == message
+
+
+def test_keys_of_a_mapping_are_no_pieces() -> None:
+    check_pieces(["text"])
+    with pytest.raises(TypeError, match=r"not dict; send_json\(\) sends other objects"):
+        check_pieces({"an": "object"})
 
 
 @pytest.mark.parametrize("data", [None, 1, ["text"], object()])

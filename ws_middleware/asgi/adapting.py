@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ws_middleware.asgi.types import ASGIApp
 
-__all__ = ["adapt_wsgi", "is_asgi", "takes"]
+__all__ = ["adapt_wsgi", "check_app", "is_asgi", "takes"]
 
 
 def is_asgi(app: Any) -> bool:
@@ -16,6 +16,14 @@ def is_asgi(app: Any) -> bool:
         return False
     is_async = inspect.iscoroutinefunction
     return is_async(app) or is_async(type(app).__call__) or not takes(app, 2)
+
+
+def check_app(app: Any) -> None:
+    """Refuse, with `TypeError`, what no server can call."""
+    if not callable(app):
+        raise TypeError(f"an app is something that a server calls, not {type(app).__name__}")
+    if not (takes(app, 2) or takes(app, 3)):
+        raise TypeError(f"{app!r} takes the arguments of neither an ASGI app nor a WSGI app")
 
 
 def takes(app: Any, count: int) -> bool:
@@ -34,5 +42,5 @@ def adapt_wsgi(app: Any) -> ASGIApp:
     try:
         from a2wsgi import WSGIMiddleware
     except ImportError:
-        raise ImportError("to serve a WSGI app, install ws-middleware[wsgi]") from None
+        raise ImportError("to serve a WSGI app: pip install 'ws-middleware[wsgi]'") from None
     return cast(ASGIApp, WSGIMiddleware(app))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ws_middleware.auth.identity import is_nobody
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.errors import Unauthorized
+from ws_middleware.options import check_asked
 
 if TYPE_CHECKING:
     from ws_middleware.request import Request
@@ -32,6 +34,8 @@ class AnyOf:
     def __init__(self, *authenticators: Callable[[Request], Any]) -> None:
         if not authenticators:
             raise ValueError("AnyOf needs at least one authenticator")
+        for one in authenticators:
+            check_asked(one, "an authenticator is a function of the request")
         self._authenticators = authenticators
         #: Whether any of them may take long.
         self.blocking: bool = any(getattr(one, "blocking", True) for one in authenticators)
@@ -53,7 +57,7 @@ class AnyOf:
                 challenges += refusal.challenges
                 reasons.append(refusal.reason)
             else:
-                if identity is not None:
+                if not is_nobody(identity):
                     return identity
         if not challenges:
             return None

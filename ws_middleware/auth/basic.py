@@ -11,11 +11,13 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ws_middleware.auth.answers import normalize
+from ws_middleware.auth.identity import is_nobody
 from ws_middleware.auth.reading import SecretsInTheOpen, read_credentials
 from ws_middleware.auth.schemes import format_challenge, has_controls, quote
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.auth.stores import Passwords
 from ws_middleware.errors import Unauthorized
+from ws_middleware.options import check_asked
 
 if TYPE_CHECKING:
     from ws_middleware.request import Request
@@ -40,6 +42,7 @@ class Basic:
         realm: str = "WebSocket",
     ) -> None:
         self._check = Passwords(check) if isinstance(check, Mapping) else check
+        check_asked(self._check, "check is a mapping of users, or a function of user and password")
         #: Whether `check` may take long.
         self.blocking: bool = getattr(self._check, "blocking", True)
         self._challenge = format_challenge(
@@ -63,7 +66,7 @@ class Basic:
         except ValueError:
             raise Unauthorized(self.challenges(), "the Basic credentials are malformed") from None
         identity = yield self._check(user, password)
-        if identity is None or identity is False:
+        if is_nobody(identity):
             raise Unauthorized(self.challenges(), "the user or the password is wrong")
         return user if identity is True else identity
 

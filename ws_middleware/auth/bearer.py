@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ws_middleware.auth.identity import Admitted, on_terms
+from ws_middleware.auth.identity import Admitted, is_nobody, on_terms
 from ws_middleware.auth.reading import (
     SecretsInTheOpen,
     read_credentials,
@@ -21,6 +21,7 @@ from ws_middleware.auth.signing import decode_base64url, fingerprint
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.core.headers import is_token
 from ws_middleware.errors import Reject, Unauthorized
+from ws_middleware.options import check_asked
 
 if TYPE_CHECKING:
     from ws_middleware.request import Request
@@ -77,6 +78,7 @@ class Bearer:
         if subprotocol is not None and not is_token(subprotocol):
             raise ValueError(f"subprotocol={subprotocol!r} is not the prefix of a token")
         self._check = Tokens(check) if isinstance(check, Mapping) else check
+        check_asked(self._check, "check is a mapping of tokens, or a function of the token")
         #: Whether `check` may take long.
         self.blocking: bool = getattr(self._check, "blocking", True)
         self._realm = quote(realm)
@@ -108,7 +110,7 @@ class Bearer:
             raise self._invalid_request("there is more than one Bearer token")
         self._in_the_open.note(request)
         identity = yield self._check(tokens[0])
-        if identity is None or identity is False:
+        if is_nobody(identity):
             raise Unauthorized([self._challenge("invalid_token")], "the token is not valid")
         return _not_stored(on_terms(identity)) if queried else identity
 

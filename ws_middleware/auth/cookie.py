@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ws_middleware.auth.identity import on_terms
+from ws_middleware.auth.identity import is_nobody, on_terms
 from ws_middleware.auth.schemes import format_challenge, quote
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.errors import Unauthorized
+from ws_middleware.options import check_asked
 
 if TYPE_CHECKING:
     from ws_middleware.request import Request
@@ -32,6 +33,7 @@ class Cookie:
 
     def __init__(self, name: str, check: Callable[[str], Any], *, realm: str = "WebSocket") -> None:
         self._name = name
+        check_asked(check, "check is a function of the cookie's value")
         self._check = check
         #: Whether `check` may take long.
         self.blocking: bool = getattr(check, "blocking", True)
@@ -52,6 +54,6 @@ class Cookie:
         if value is None:
             raise Unauthorized(self.challenges(), "there is no session cookie")
         identity = yield self._check(value)
-        if identity is None or identity is False:
+        if is_nobody(identity):
             raise Unauthorized(self.challenges(), "the session is not valid")
         return on_terms(identity, ambient=True)

@@ -21,6 +21,7 @@ from ws_middleware.auth.spent import Spend, Spent
 from ws_middleware.auth.steps import in_steps
 from ws_middleware.auth.stores import DigestPasswords, HashedNames
 from ws_middleware.errors import Reject, Unauthorized
+from ws_middleware.options import check_asked
 
 if TYPE_CHECKING:
     from ws_middleware.request import Request
@@ -62,6 +63,7 @@ class Digest:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secrets = DigestPasswords(secrets) if isinstance(secrets, Mapping) else secrets
+        check_asked(self._secrets, "secrets is a mapping of users, or a function")
         self._algorithms = _spell(algorithms)
         self._realm = realm
         # The same in every process: a nonce of another one is then stale, nothing worse.

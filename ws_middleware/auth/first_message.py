@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ws_middleware.options import check_asked
+
 __all__ = ["FirstMessage"]
 
 
@@ -20,6 +22,7 @@ class FirstMessage:
     def __init__(self, check: Callable[..., Any], timeout: float = 10.0) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout={timeout!r} is not a positive number")
+        check_asked(check, "check is a function of the message and the request")
         self.check = check
         self.timeout = timeout
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ws_middleware.core.headers import Fields
 
-__all__ = ["Admitted", "on_terms"]
+__all__ = ["Admitted", "is_nobody", "on_terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,11 @@ class Admitted:
     expires_at: float | None = None
     headers: Fields = ()
     ambient: bool = False
+
+
+def is_nobody(identity: Any) -> bool:
+    """Tell whether this stands for nobody: None, or the False of a comparison that failed."""
+    return identity is None or identity is False
 
 
 def on_terms(identity: Any, **terms: Any) -> Admitted:

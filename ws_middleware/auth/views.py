@@ -13,6 +13,8 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
+from ws_middleware.auth.identity import is_nobody
+
 __all__ = ["AsgiView", "Issue", "WsgiView"]
 
 
@@ -63,7 +65,7 @@ class _View:
         self._identify = identify
 
     def _answer(self, identity: Any, path: str, origin: str | None) -> Answer:
-        if identity is None:
+        if is_nobody(identity):
             return Answer(HTTPStatus.FORBIDDEN, {"error": "log in first"})
         try:
             ticket = self._issue(identity, path=path, origin=origin)

@@ -29,7 +29,7 @@ def make_typing_screen(form: Form) -> Screen:
         return PromptScreen(form)
     except ImportError:
         screen = Screen(form)
-        screen.note("pip install ws-middleware[cli] keeps what you type apart from what comes")
+        screen.note("pip install 'ws-middleware[cli]' keeps what you type apart from what comes")
         return screen
 
 

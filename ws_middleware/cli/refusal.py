@@ -55,5 +55,7 @@ def _lines(error: Exception) -> Iterator[str]:
         # What asyncio says of a refused connection is made for programmers.
         known = isinstance(error, ConnectionError) and error.errno
         yield f"cannot connect: {os.strerror(known) if known else error.strerror or error}"
+        if isinstance(error, ssl.SSLError) or (isinstance(error, ConnectionError) and not known):
+            yield "hint: is the URL's scheme right? wss:// means TLS, ws:// means none"
     else:
         yield f"error: {error}"

@@ -126,6 +126,7 @@ class Plan:
 
 def make_plan(url: str, settings: ClientSettings) -> Plan:
     """Check what a client was asked for; `ValueError` or `TypeError` say what is wrong with it."""
+    _check_kind("a URL is a str", url, str)
     uri = parse_uri(url)
     given: dict[str, object] = dict(settings)
     options = {name: given.pop(name) for name in OptionSettings.__annotations__ if name in given}
@@ -141,6 +142,8 @@ def make_plan(url: str, settings: ClientSettings) -> Plan:
         raise ValueError("ssl_context is for wss:// URLs; a ws:// URL is not encrypted")
     if settings.get("unix") is not None and proxy not in (True, None):
         raise ValueError("no proxy leads to a Unix socket: leave out unix or proxy")
+    _check_kind("credentials is a Password or a Token", settings.get("credentials"), _CREDENTIALS)
+    _check_kind("ssl_context is an ssl.SSLContext", settings.get("ssl_context"), _CONTEXT)
     fields = _make_fields(settings)
     return Plan(
         uri=uri,
@@ -158,9 +161,22 @@ def make_plan(url: str, settings: ClientSettings) -> Plan:
     )
 
 
+_CREDENTIALS = (Credentials, type(None))
+_CONTEXT = (ssl.SSLContext, type(None))
+
+
+def _check_kind(what: str, given: object, kinds: type | tuple[type, ...]) -> None:
+    if not isinstance(given, kinds):
+        raise TypeError(f"{what}, not {type(given).__name__}")  # what it says may be secret
+
+
 def _make_fields(settings: ClientSettings) -> Fields:
     headers = settings.get("headers", ())
     fields = list(headers.items() if isinstance(headers, Mapping) else headers)
+    for field in fields:
+        _check_kind("headers is a mapping, or a list of pairs", field, (tuple, list))
+        for part in field:
+            _check_kind("names and values of headers are str", part, str)
     for name, _ in fields:
         if name.lower() in _OWN or name.lower().startswith("sec-websocket-"):
             raise ValueError(f"{safe_text(name)} is no field for headers: the handshake sets it")

@@ -53,7 +53,7 @@ def _translated(proxy: Proxy) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ProxyError(
-            0, f"the proxy {proxy} takes a library: pip install ws-middleware[socks]"
+            0, f"the proxy {proxy} takes a library: pip install 'ws-middleware[socks]'"
         ) from error
     except TimeoutError:
         raise

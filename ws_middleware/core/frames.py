@@ -148,6 +148,8 @@ def encode_close(close: Close) -> bytes:
     """
     if close.code == CloseCode.NO_STATUS and not close.reason:
         return b""
+    if not isinstance(close.code, int):
+        raise TypeError(f"a close code is a number such as 1000, not {close.code!r}")
     if not is_valid_close_code(close.code):
         raise ValueError(
             f"close code {close.code} cannot be sent: use 1000-1003, 1007-1014 or 3000-4999 "

@@ -7,7 +7,7 @@ Text is checked as UTF-8 while it arrives; limits are checked before anything is
 from __future__ import annotations
 
 import codecs
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ws_middleware.core.frames import CloseCode, Frame, Opcode
@@ -25,7 +25,9 @@ __all__ = [
     "SharedMessage",
     "TextMessage",
     "as_message",
+    "check_pieces",
     "fragment",
+    "not_sendable",
 ]
 
 #: What one message holds: text is str, binary is bytes.
@@ -90,7 +92,21 @@ def as_message(data: Sendable) -> Message:
         return TextMessage(data)
     if isinstance(data, bytes | bytearray | memoryview):
         return BinaryMessage(bytes(data))
-    raise TypeError(f"a message is str, bytes or a Message, not {type(data).__name__}")
+    raise not_sendable(data)
+
+
+def not_sendable(data: object) -> TypeError:
+    """Make the exception that tells that this is no message."""
+    kind = type(data).__name__
+    return TypeError(
+        f"a message is str, bytes or a Message, not {kind}; send_json() sends other objects"
+    )
+
+
+def check_pieces(pieces: object) -> None:
+    """Refuse a mapping as the fragments of a message: its keys alone would be sent."""
+    if isinstance(pieces, Mapping):
+        raise not_sendable(pieces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,15 @@ def _any_origin(origin: Triple | None, host: str, encrypted: bool) -> bool:
     return True
 
 
+def _parse_listed(text: str) -> Triple:
+    try:
+        return parse_origin(text)
+    except (AttributeError, ValueError):
+        raise ValueError(
+            f"{text!r} is not an origin, which is scheme and host, such as 'https://a.example'"
+        ) from None
+
+
 def make_origin_policy(origins: str | Iterable[str]) -> OriginPolicy:
     """Make a policy: "same-origin", "*" for any, or exact origins such as "https://a.example".
 
@@ -80,9 +89,9 @@ def make_origin_policy(origins: str | Iterable[str]) -> OriginPolicy:
         return _same_origin
     if origins == "*":
         return _any_origin
-    if isinstance(origins, str):
+    if isinstance(origins, str) or not isinstance(origins, Iterable):
         raise ValueError(
-            f"origins={origins!r} is not a policy: use 'same-origin', '*' or a list of origins"
+            f"{origins!r} is not a policy: use 'same-origin', '*' or a list of origins"
         )
-    listed = frozenset(None if text == "null" else parse_origin(text) for text in origins)
+    listed = frozenset(None if text == "null" else _parse_listed(text) for text in origins)
     return lambda origin, host, encrypted: origin in listed
