@@ -113,9 +113,11 @@ class PermessageDeflate(Extension):
     def confirm(self, response: Sequence[Parameter]) -> Agreed:
         """Check the server's response, as a client; `ValueError` if it is unacceptable."""
         chosen = _parse(response, valueless=())
+        # "a server accepts … by including [it] … with the same or smaller value" (§7.1.2.1).
+        # Common servers that know no windows leave it out instead of declining the offer: what
+        # they send needs the largest one, which costs us memory and nothing else.
         server_bits = chosen.get("server_max_window_bits", 15)
-        # "a server accepts … by including [it] … with the same or smaller value" (§7.1.2.1)
-        if server_bits > self.server_max_window_bits:
+        if "server_max_window_bits" in chosen and server_bits > self.server_max_window_bits:
             raise ValueError(
                 f"the server chose a window of {server_bits} bits where "
                 f"server_max_window_bits={self.server_max_window_bits} was offered"
