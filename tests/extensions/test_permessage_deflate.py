@@ -264,7 +264,6 @@ def test_client_confirms_what_it_can_do(response: str) -> None:
             "server_max_window_bits=10; client_max_window_bits=13",
             PermessageDeflate(server_max_window_bits=10, client_max_window_bits=12),
         ),
-        ("server_max_window_bits=12", PermessageDeflate(server_no_context_takeover=True)),
     ],
 )
 @pytest.mark.row(159, 164, 168, 169, 171)
@@ -352,6 +351,15 @@ def test_client_reads_the_largest_window_of_a_server_that_passed_over_its_offer(
     endpoint.send_message("Hello" * 50)
     (received,) = sent(endpoint, masked=True)
     assert StrictInflater(12).inflate(received.payload) == b"Hello" * 50
+
+
+def test_client_reads_the_context_of_a_server_that_passed_over_its_offer() -> None:
+    extension = PermessageDeflate(server_no_context_takeover=True)
+    endpoint = client("server_max_window_bits=12", extension)
+    first, second = b"Hello" * 50, b"Hello" * 51
+    for payload in (deflate(first), deflate(second, dictionary=first)):
+        endpoint.receive_data(frame(BINARY, payload, rsv=4, key=None), 0.0)
+    assert [endpoint.next_message(), endpoint.next_message()] == [first, second]
 
 
 @pytest.mark.row(165, 177)
