@@ -319,6 +319,47 @@ async def test_sender_gives_way_every_64_kib(size: int) -> None:
     assert len(turns) >= 3
 
 
+@pytest.mark.parametrize("size", [1000, 50_000])
+@in_virtual_time
+async def test_message_of_a_sender_that_gives_way_is_overtaken_by_none(size: int) -> None:
+    line = Line(write_high_water=3 * BLOCK)
+    texts = [f"{number:{size}}" for number in range(2 * BLOCK // size + 2)]
+    await asyncio.gather(*map(line.connection.send, texts))
+    assert numbers_sent(line) == list(range(len(texts)))
+
+
+@in_virtual_time
+async def test_sender_that_comes_while_others_give_way_goes_behind_them() -> None:
+    line, loop = Line(write_high_water=3 * BLOCK), asyncio.get_running_loop()
+    sends: list[asyncio.Task[None]] = []
+
+    def send(number: int) -> None:
+        sends.append(loop.create_task(line.connection.send(f"{number:{BLOCK}}")))
+
+    for number in (0, 1):
+        send(number)
+    loop.call_soon(send, 3)  # begins when the first one that gave way goes on
+    send(2)
+    await settled()
+    assert numbers_sent(line) == [0, 1, 2, 3]
+
+
+@in_virtual_time
+async def test_sender_that_is_cancelled_while_it_gives_way_sends_nothing() -> None:
+    line = Line(write_high_water=3 * BLOCK)
+    await line.connection.send(f"{0:{BLOCK}}")
+    sends = [asyncio.create_task(line.connection.send(f"{number}")) for number in (1, 2)]
+    await asyncio.sleep(0)
+    sends[0].cancel()
+    await asyncio.wait(sends)
+    assert sends[0].cancelled()
+    assert numbers_sent(line) == [0, 2]
+
+
+def numbers_sent(line: Line) -> list[int]:
+    return [int(payload) for payload in payloads(line.transport.take_frames())]
+
+
 # --- sending ---
 
 
@@ -485,6 +526,20 @@ async def test_sender_waits_for_room() -> None:
         b"1",
         b"2",
     ]
+
+
+@in_virtual_time
+async def test_sender_that_comes_when_there_is_room_goes_behind_those_that_waited() -> None:
+    line = Line(write_high_water=100)
+    line.transport.stuck = True
+    await line.connection.send(f"{0:200}")
+    sends = [asyncio.create_task(line.connection.send(f"{number:200}")) for number in (1, 2)]
+    await settled()
+    line.transport.drain()
+    line.transport.stuck = False
+    await line.connection.send(f"{3:200}")  # before any of those that were woken has gone on
+    await asyncio.gather(*sends)
+    assert numbers_sent(line) == [0, 1, 2, 3]
 
 
 STUCK_CALLS: dict[str, Callable[[AsyncConnection], Awaitable[object]]] = {

@@ -51,7 +51,7 @@ class AsyncConnection(ConnectionInfo):
     ends when the peer leaves with 1000 or 1001; any other end raises `ConnectionClosed`.
     """
 
-    __slots__ = ("_budget", "_driver", "_fragmenter", "_fragmenting", "_receiving")
+    __slots__ = ("_budget", "_driver", "_fragmenter", "_fragmenting", "_lined_up", "_receiving")
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class AsyncConnection(ConnectionInfo):
         super().__init__(driver.endpoint, request, subprotocol, agreements, identity)
         self._driver = driver
         self._budget = BLOCK
+        self._lined_up = 0  # how many wait to send
         self._receiving = False
         self._fragmenting: asyncio.Lock | None = None
         self._fragmenter: asyncio.Task[Any] | None = None  # who holds it
@@ -215,10 +216,8 @@ class AsyncConnection(ConnectionInfo):
             await self._send_pieces(message)
             return
         endpoint, driver = self._endpoint, self._driver
-        if self._budget <= 0:
-            await self._give_way()
-        if driver.write_paused:
-            await driver.wait_for_room()
+        if self._budget <= 0 or driver.write_paused or self._lined_up:
+            await self._line_up()
         if self._fragmenting is not None:
             self._check_not_fragmenting()
             async with self._fragmenting:
@@ -231,6 +230,16 @@ class AsyncConnection(ConnectionInfo):
             driver.settle_soon()
         else:
             driver.settle()
+
+    async def _line_up(self) -> None:
+        """Give way, and wait for room; tasks that wait here go on in the order they came in."""
+        self._lined_up += 1
+        try:
+            if not self._driver.write_paused:
+                await self._give_way()  # also behind those that were woken and are to go on yet
+            await self._driver.wait_for_room()
+        finally:
+            self._lined_up -= 1
 
     def send_now(self, message: Sendable) -> bool:
         """Send a message without waiting; False where that cannot be, and nothing was sent.

@@ -351,6 +351,65 @@ async def test_app_that_is_cancelled_closes_with_1001(
     assert errors() == []
 
 
+async def ask_at_once(receive: Any, into: list[Event], times: int = 2) -> None:
+    """Ask with two tasks, each so many times."""
+
+    async def ask() -> None:
+        for _ in range(times):
+            event = await receive()
+            into.append(event)
+
+    await asyncio.gather(ask(), ask())
+
+
+@in_virtual_time
+async def test_tasks_that_ask_at_once_get_an_event_each_and_the_end() -> None:
+    received: list[Event] = []
+    handshake = Handshake(script(ACCEPT, then=lambda receive: ask_at_once(receive, received)))
+    await settled()
+    handshake.transport.feed(frame(TEXT, "a"))
+    await settled()
+    assert [event["text"] for event in received] == ["a"]
+    handshake.transport.feed(frame(TEXT, "b"))
+    await settled()
+    assert [event["text"] for event in received] == ["a", "b"]
+    handshake.transport.feed(close(4000))
+    await settled()
+    assert [event["code"] for event in received[2:]] == [4000, 4000]
+    assert not handshake.state.tasks
+
+
+@in_virtual_time
+async def test_tasks_that_ask_at_once_share_a_flood() -> None:
+    received: list[Event] = []
+    app = script(ACCEPT, then=lambda receive: ask_at_once(receive, received, 200))
+    handshake = Handshake(app, options=Options(extensions=(), max_queue=500))
+    await settled()
+    texts = [str(number) * 1000 for number in range(400)]
+    handshake.transport.feed(*(frame(TEXT, text) for text in texts))
+    await settled()
+    assert [event["text"] for event in received] == texts
+    assert not handshake.state.tasks
+
+
+@in_virtual_time
+async def test_task_that_asks_goes_on_where_another_one_is_cancelled() -> None:
+    received: list[Event] = []
+
+    async def cancel_the_first(receive: Any) -> None:
+        first = asyncio.create_task(receive())
+        second = asyncio.create_task(receive())
+        await settled()
+        first.cancel()
+        received.append(await second)
+
+    handshake = Handshake(script(ACCEPT, then=cancel_the_first))
+    await settled()
+    handshake.transport.feed(frame(TEXT, "a"))
+    await settled()
+    assert received == [{"type": "websocket.receive", "text": "a"}]
+
+
 @in_virtual_time
 async def test_app_that_asks_late_gets_everything_in_order() -> None:
     received: list[Event] = []

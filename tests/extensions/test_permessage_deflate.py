@@ -259,12 +259,11 @@ def test_client_confirms_what_it_can_do(response: str) -> None:
         ("client_max_window_bits=16", WIDE),
         ("client_max_window_bits=09", WIDE),
         ("server_max_window_bits=11", PermessageDeflate(server_max_window_bits=10)),
-        ("", PermessageDeflate(server_max_window_bits=10)),
+        ("server_max_window_bits=13", PermessageDeflate()),
         (
             "server_max_window_bits=10; client_max_window_bits=13",
             PermessageDeflate(server_max_window_bits=10, client_max_window_bits=12),
         ),
-        ("server_max_window_bits=12", PermessageDeflate(server_no_context_takeover=True)),
     ],
 )
 @pytest.mark.row(159, 164, 168, 169, 171)
@@ -339,6 +338,28 @@ def test_client_keeps_to_its_own_window_where_the_response_names_none() -> None:
         endpoint.send_message(piece)
         (received,) = sent(endpoint, masked=True)
         assert strict.inflate(received.payload) == piece
+
+
+@pytest.mark.parametrize("bits", [8, 12, 15])
+def test_client_reads_the_largest_window_of_a_server_that_passed_over_its_offer(bits: int) -> None:
+    extension = PermessageDeflate(server_max_window_bits=bits)
+    response = "server_no_context_takeover; client_no_context_takeover"
+    endpoint = client(response, extension)
+    message = far_repeats(14)
+    endpoint.receive_data(frame(BINARY, deflate(message), rsv=4, key=None), 0.0)
+    assert endpoint.next_message() == message
+    endpoint.send_message("Hello" * 50)
+    (received,) = sent(endpoint, masked=True)
+    assert StrictInflater(12).inflate(received.payload) == b"Hello" * 50
+
+
+def test_client_reads_the_context_of_a_server_that_passed_over_its_offer() -> None:
+    extension = PermessageDeflate(server_no_context_takeover=True)
+    endpoint = client("server_max_window_bits=12", extension)
+    first, second = b"Hello" * 50, b"Hello" * 51
+    for payload in (deflate(first), deflate(second, dictionary=first)):
+        endpoint.receive_data(frame(BINARY, payload, rsv=4, key=None), 0.0)
+    assert [endpoint.next_message(), endpoint.next_message()] == [first, second]
 
 
 @pytest.mark.row(165, 177)

@@ -35,6 +35,8 @@ class Session:
         self._handshake = handshake
         self._connection: AsyncConnection | None = None
         self._driver: StreamDriver | None = None
+        self._receiving = False
+        self._turn: asyncio.Future[None] | None = None  # what others that receive wait for
         self._arrival: asyncio.Future[None] | None = None  # what the application waits for
         self._detached = False
         self._connected = False
@@ -45,7 +47,20 @@ class Session:
     # --- what the application calls ---
 
     async def receive(self) -> Event:
-        """Give the next event."""
+        """Give the next event; to tasks that ask at once, one each."""
+        while self._receiving:
+            self._turn = self._turn or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._turn)
+        self._receiving = True
+        try:
+            return await self._next_event()
+        finally:
+            self._receiving = False
+            turn, self._turn = self._turn, None
+            if turn is not None:
+                turn.set_result(None)
+
+    async def _next_event(self) -> Event:
         if not self._connected:
             self._connected = True
             return {"type": "websocket.connect"}

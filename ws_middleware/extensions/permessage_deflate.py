@@ -113,9 +113,11 @@ class PermessageDeflate(Extension):
     def confirm(self, response: Sequence[Parameter]) -> Agreed:
         """Check the server's response, as a client; `ValueError` if it is unacceptable."""
         chosen = _parse(response, valueless=())
+        # Common servers leave out what they do not know (`server_…`) instead of declining the
+        # offer: reading what they send then costs us memory, and nothing else.
         server_bits = chosen.get("server_max_window_bits", 15)
         # "a server accepts … by including [it] … with the same or smaller value" (§7.1.2.1)
-        if server_bits > self.server_max_window_bits:
+        if "server_max_window_bits" in chosen and server_bits > self.server_max_window_bits:
             raise ValueError(
                 f"the server chose a window of {server_bits} bits where "
                 f"server_max_window_bits={self.server_max_window_bits} was offered"
@@ -126,8 +128,6 @@ class PermessageDeflate(Extension):
                 f"the server chose a window of {client_bits} bits where "
                 f"client_max_window_bits={self.client_max_window_bits} was offered"
             )
-        if self.server_no_context_takeover and _NO_TAKEOVER[0] not in chosen:
-            raise ValueError("the server left out server_no_context_takeover, which was offered")
         return Agreed(
             _NO_TAKEOVER[0] in chosen,
             _NO_TAKEOVER[1] in chosen or self.client_no_context_takeover,
