@@ -791,14 +791,14 @@ async def test_what_came_before_the_answer_is_not_lost() -> None:
 
 
 @in_virtual_time
-async def test_stopping_server_says_1001_to_open_connections() -> None:
+async def test_stopping_server_says_1012_as_uvicorn_does() -> None:
     handshake = Handshake(script(ACCEPT, then=until_disconnect))
     await settled()
     handshake.protocol.shutdown()
     handshake.protocol.shutdown()
-    expected = (CLOSE, b"\x03\xe9the server is shutting down", True, 0)
+    expected = (CLOSE, b"\x03\xf4the server is shutting down", True, 0)
     assert handshake.take_frames() == [expected]
-    handshake.transport.feed(close(1001))
+    handshake.transport.feed(close(1012))
     handshake.transport.feed_eof()
     handshake.protocol.shutdown()
 

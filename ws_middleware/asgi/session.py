@@ -44,6 +44,11 @@ class Session:
         self._denial: Event | None = None
         self._denial_ended = False
 
+    @property
+    def has_accepted(self) -> bool:
+        """Tell whether it was the application itself that accepted the handshake."""
+        return self._connection is not None
+
     # --- what the application calls ---
 
     async def receive(self) -> Event:

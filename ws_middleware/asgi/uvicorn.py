@@ -181,11 +181,17 @@ class WebSocketProtocol(asyncio.Protocol):
         self._stopping = True
         if self._connection is not None:
             if self._connection.state is State.OPEN:
-                self._connection.start_closing(CloseCode.GOING_AWAY, _STOPPING)
+                self._connection.start_closing(self._farewell, _STOPPING)
         elif self._lingering is not None:
             self._lingering.shutdown()
         elif self._task is not None:
             self.refuse(HandshakeError(503, _STOPPING))
+
+    @property
+    def _farewell(self) -> CloseCode:
+        # Peers of an application's own endpoints hear what uvicorn has always told them.
+        is_apps = self._session is not None and self._session.has_accepted
+        return CloseCode.SERVICE_RESTART if is_apps else CloseCode.GOING_AWAY
 
     def abort(self) -> None:
         """Drop the connection: the server does not wait any longer."""
