@@ -43,6 +43,12 @@ def test_mount_on_wsgi(app: Any) -> None:
         ws.wsgi(app, no_setting=1)
 
 
+def test_identity_is_not_taken_for_a_predicate() -> None:
+    wrong: Any = "bob"
+    with pytest.raises(TypeError, match="write identity='bob'"):
+        WebSockets().close_where(wrong)
+
+
 @pytest.mark.parametrize("wrong", ["app:app", 3, WebSockets()])
 def test_what_cannot_be_called_is_no_app(wrong: Any) -> None:
     ws = WebSockets()

@@ -53,6 +53,8 @@ class WebSockets(Router):
         """
         if predicate is None and identity is None:
             raise TypeError("close_where() wants an identity, or a predicate")
+        if predicate is not None and not callable(predicate):
+            raise TypeError(f"a predicate is a function: write identity={predicate!r}")
         encode_close(Close(code, reason))
 
         def matches(connection: ConnectionInfo) -> object:

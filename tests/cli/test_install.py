@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.cli.talking import UnixPeer
 from tests.running import ROOT, eventually, run_command
 
 #: What a build needs; the rest of the tree is large.
-PARTS = ("ws_middleware", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+PARTS = ("ws_middleware", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 
 
 def copy_tree(folder: Path) -> Path:
@@ -94,6 +95,20 @@ def test_without_a_compiler_it_is_python_alone(tmp_path: Path) -> None:
     code = "import ws_middleware as w; print(w.SPEEDUPS, w.encode_frame(0x81, b'hi'), w.__file__)"
     output = subprocess.check_output([sys.executable, "-c", code], cwd=packages, text=True)
     assert output.startswith(f"False b'\\x81\\x02hi' {packages}")
+
+
+def test_source_distribution_holds_what_an_installation_needs(tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path)
+    (tree / "tests").mkdir()
+    (tree / "tests" / "test_something.py").touch()
+    build = "from setuptools.build_meta import build_sdist; build_sdist('.')"
+    subprocess.run([sys.executable, "-c", build], cwd=tree, check=True, capture_output=True)
+    (archive,) = tree.glob("*.tar.gz")
+    with tarfile.open(archive) as source:
+        names = {name.partition("/")[2] for name in source.getnames()}
+    assert not any(name.startswith("tests") for name in names)
+    assert {"LICENSE", "README.md", "ws_middleware/core/_speedups.c"} <= names
+    assert {f"ws_middleware/{name}" for name in list_files(ROOT / "ws_middleware")} <= names
 
 
 def list_files(folder: Path) -> set[str]:

@@ -24,6 +24,8 @@ MODULES = {
     "leaving": "import sys\nsys.exit(3)",
     "needing": "import no_such_thing",
     "indirect": "import raising",
+    "misusing": "from ws_middleware import WebSockets\n\nWebSockets(max_queue=0)",
+    "misruling": "from ws_middleware import WebSockets\n\nWebSockets().add('/<a', print)",
 }
 
 
@@ -95,6 +97,8 @@ def test_wrong_usage(folder: Path, arguments: str | list[str], line: str) -> Non
         ("misspelt", r"importing 'misspelt' failed: SyntaxError: .* \(misspelt.py, line 2\)"),
         ("raising", r"importing 'raising' failed: ZeroDivisionError: .* \(.*/raising.py, line 2\)"),
         ("indirect", r"importing 'indirect' failed: .* \(.*/raising.py, line 2\)"),
+        ("misusing", r"importing 'misusing' failed: .*max_queue=0 .* \(.*/misusing.py, line 3\)"),
+        ("misruling", r"importing 'misruling' failed: .* \(.*/misruling.py, line 3\)"),
         ("talkative", r"importing 'talkative' failed: ValueError: two lines \(.*\)"),
         ("leaving", r"importing 'leaving' failed: SystemExit: 3 \(.*/leaving.py, line 2\)"),
         ("good.py", "'good.py' is a file: name the module, such as 'good'"),

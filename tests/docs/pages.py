@@ -7,10 +7,7 @@ Python are executed from top to bottom in one namespace, as a reader would.
 
 from __future__ import annotations
 
-import ast
-import asyncio
 import contextlib
-import inspect
 import logging
 import re
 from collections.abc import Iterator
@@ -18,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.running import PATIENCE, ROOT
+from tests.running import ROOT
 
 __all__ = ["PAGES", "Block", "blocks_of", "execute", "name_of", "read", "slugs_of"]
 
@@ -100,20 +97,13 @@ def execute(page: Path) -> dict[str, Any]:
     """Execute the Python blocks of a page; gives what they defined."""
     namespace: dict[str, Any] = {"__name__": "page"}
 
-    async def run() -> None:
+    with _unchanged_log_level():
         for block in blocks_of(page, "python"):
             if block.note.startswith("example: "):
                 continue  # executed where it stands
             code = _compile(block)
-            if block.note.startswith("not executed: "):
-                continue
-            outcome = eval(code, namespace)
-            if inspect.iscoroutine(outcome):
-                async with asyncio.timeout(PATIENCE):
-                    await outcome
-
-    with _unchanged_log_level():
-        asyncio.run(run())
+            if not block.note.startswith("not executed: "):
+                exec(code, namespace)
     return namespace
 
 
@@ -129,5 +119,4 @@ def _unchanged_log_level() -> Iterator[None]:
 
 def _compile(block: Block) -> Any:
     source = "\n" * (block.line - 1) + block.text  # tracebacks name the line of the page
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    return compile(source, str(block.page), "exec", flags, dont_inherit=True)
+    return compile(source, str(block.page), "exec", dont_inherit=True)

@@ -207,10 +207,20 @@ def test_end_of_the_server_ends_the_handlers_loop() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("name", ["test_shout_is_loud", "test_shout_answers_each_message"])
+@pytest.mark.parametrize(
+    "name",
+    ["test_shout_is_loud", "test_unknown_path_is_refused", "test_shout_answers_each_message"],
+)
 def test_tests_of_the_testing_page_pass(name: str) -> None:
     test: Any = execute(HOWTO / "testing.md")[name]
     test()
+
+
+def test_server_inside_a_program_runs_as_long_as_its_block(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asyncio.run(execute(HOWTO / "shutdown.md")["serve_for_a_while"]())
+    assert capsys.readouterr().out.startswith("listening on ws://127.0.0.1:")
 
 
 def test_wrapped_app_gets_what_is_not_ours() -> None:

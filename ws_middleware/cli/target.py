@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
 import traceback
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import ws_middleware
 from ws_middleware.asgi.adapting import adapt_wsgi, is_asgi, takes
 from ws_middleware.asgi.middleware import ASGIMiddleware
 from ws_middleware.asgi.types import ASGIApp
@@ -73,15 +75,23 @@ def _import(name: str) -> Any:
         ) from error
 
 
+#: How the names of this package's files begin.
+_OURS = os.path.join(os.path.dirname(ws_middleware.__file__), "")
+
+
 def _place(error: BaseException) -> str:
-    """Say where a module failed: the innermost line of code that is not import machinery."""
+    """Say where a module failed: the innermost line of code that is not import machinery.
+
+    Where it called us wrongly, the call is meant, not the place where we tell so.
+    """
     if isinstance(error, SyntaxError):
         return ""  # it says so itself
     frames = [
         frame
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in traceback.extract_tb(error.__traceback__)[1:]  # the first one is ours
         if "importlib" not in frame.filename
     ]
+    frames = list(itertools.takewhile(lambda frame: not frame.filename.startswith(_OURS), frames))
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
