@@ -567,6 +567,20 @@ async def test_sender_that_is_cancelled_while_it_waits_sends_nothing(call: str) 
 
 
 @in_virtual_time
+async def test_message_in_fragments_ends_as_ever_on_a_loop_that_ends() -> None:
+    line = Line()
+    right = line.connection.fragmenting()
+    await right.__aenter__()
+    await line.connection.send_fragment("a", final=False)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    error = LookupError("on purpose")
+    assert not await right.__aexit__(LookupError, error, None)
+    assert line.transport.take_frames()[-1].payload == b"\x03\xf3message not completed"
+    async with line.connection.fragmenting():
+        pass  # the right was given back
+
+
+@in_virtual_time
 async def test_sender_that_is_cancelled_between_fragments_fails_the_connection() -> None:
     line = Line()
 

@@ -8,10 +8,10 @@ Rule 3: whoever sends or receives a lot gives way to others every 128 KiB.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self
 
@@ -266,24 +266,25 @@ class AsyncConnection(ConnectionInfo):
                 raise ValueError("an empty iterable makes no message")
             await self.send_fragment(previous, final=True)
 
-    @contextlib.asynccontextmanager
-    async def fragmenting(self) -> AsyncIterator[None]:
+    def fragmenting(self) -> AbstractAsyncContextManager[None]:
         """Hold the right to send a message in fragments; others' messages wait meanwhile."""
+        return _Fragmenting(self)
+
+    async def _begin_fragments(self) -> None:
         if self._fragmenting is None:
             self._fragmenting = asyncio.Lock()
         self._check_not_fragmenting()
-        async with self._fragmenting:
-            self._fragmenter = asyncio.current_task()
-            try:
-                yield
-            except BaseException:
-                # The message cannot be completed: the peer must not take what follows for it.
-                if self._endpoint.is_fragmenting:
-                    self._endpoint.close(CloseCode.INTERNAL_ERROR, "message not completed")
-                    self._driver.settle()
-                raise
-            finally:
-                self._fragmenter = None
+        await self._fragmenting.acquire()
+        self._fragmenter = asyncio.current_task()
+
+    def _end_fragments(self, *, failed: bool) -> None:
+        assert self._fragmenting is not None
+        if failed and self._endpoint.is_fragmenting:
+            # The message cannot be completed: the peer must not take what follows for it.
+            self._endpoint.close(CloseCode.INTERNAL_ERROR, "message not completed")
+            self._driver.settle()
+        self._fragmenter = None
+        self._fragmenting.release()
 
     def _check_not_fragmenting(self) -> None:
         if self._fragmenter is not None and self._fragmenter is asyncio.current_task():
@@ -373,6 +374,24 @@ class AsyncConnection(ConnectionInfo):
     ) -> None:
         """Close with 1000, or with 1011 where an exception leaves."""
         await self.close(CloseCode.NORMAL if kind is None else CloseCode.INTERNAL_ERROR)
+
+
+class _Fragmenting(AbstractAsyncContextManager[None]):
+    """Hold the right to send fragments; no generator, for a loop that ends closes those first."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def __aenter__(self) -> None:
+        await self._connection._begin_fragments()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._connection._end_fragments(failed=kind is not None)
 
 
 _DATA = (str, bytes)
