@@ -38,21 +38,14 @@ class HandlerThreads:
     def check_room(self) -> None:
         """Raise a `HandshakeError` of 503 while all places are taken."""
         if self._reserved >= self._places:
-            raise self._refusal
+            reason = f"max_threads={self._most} handlers are running"
+            raise HandshakeError(503, reason, [("Retry-After", "5")])
 
     def reserve(self) -> None:
         """Take a place, before anything is promised to the peer; as `check_room`."""
         with self._lock:
             self.check_room()
             self._reserved += 1
-
-    @property
-    def _refusal(self) -> HandshakeError:
-        return HandshakeError(503, self._reason, [("Retry-After", "5")])
-
-    @property
-    def _reason(self) -> str:
-        return f"max_threads={self._most} handlers are running"
 
     def give_back(self) -> None:
         """Give back a place that was not needed."""
@@ -66,8 +59,8 @@ class HandlerThreads:
         """
         try:
             self.reserve()
-        except HandshakeError:
-            raise OutOfThreadsError(self._reason) from None
+        except HandshakeError as error:
+            raise OutOfThreadsError(error.reason) from None
         self.run(work)
 
     def run(self, work: Callable[[], object]) -> None:

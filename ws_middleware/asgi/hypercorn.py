@@ -114,7 +114,6 @@ class WebSocketStream:
         self._address = {"scheme": "wss" if ssl else "ws", "client": client, "server": server}
         self._send = send
         self._id = stream_id
-        self._loop = asyncio.get_running_loop()
         self._transport: _Transport
         self._served = self._input_ended = False
 
@@ -200,7 +199,8 @@ class HTTP2Stream(WebSocketStream):
         super().__init__(*arguments)
         self._protocol = _protocol_behind(self._send)
         self._windows = _windows_of(self._protocol)
-        self._end_waits = False
+        self._loop = asyncio.get_running_loop()
+        self._end_waits = False  # until the rest before it is received
 
     def _begin(self, event: Request) -> None:
         super()._begin(event)
