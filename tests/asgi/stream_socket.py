@@ -15,9 +15,22 @@ from typing import Any
 import h2.connection
 import h2.events
 
-__all__ = ["StreamSocket"]
+__all__ = ["StreamSocket", "extended_connect"]
 
 _UNUSED = ("host", "upgrade", "connection", "sec-websocket-key", "content-length")
+
+
+def extended_connect(path: str, **fields: str) -> dict[str, str]:
+    """Make the head that asks for a WebSocket in a stream (RFC 8441 §4)."""
+    return {
+        ":method": "CONNECT",
+        ":protocol": "websocket",
+        ":scheme": "https",
+        ":authority": "127.0.0.1",
+        ":path": path,
+        "sec-websocket-version": "13",
+        **{name.replace("_", "-"): value for name, value in fields.items()},
+    }
 
 
 class StreamSocket:

@@ -19,6 +19,7 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
 
+from tests.asgi.stream_socket import extended_connect
 from tests.core.wire import read_frames
 from tests.inprocess import run_really
 from tests.peer import BINARY, CLOSE, PING, PONG, TEXT, Received, frame
@@ -58,15 +59,7 @@ class Client(QuicConnectionProtocol):
         await self.until(lambda: self.h3.received_settings is not None)
         assert (self.h3.received_settings or {})[Setting.ENABLE_CONNECT_PROTOCOL] == 1
         self.stream = self._quic.get_next_available_stream_id()
-        asked = {
-            ":method": "CONNECT",
-            ":protocol": "websocket",
-            ":scheme": "https",
-            ":authority": "127.0.0.1",
-            ":path": path,
-            "sec-websocket-version": "13",
-            **{name.replace("_", "-"): value for name, value in fields.items()},
-        }
+        asked = extended_connect(path, **fields)
         headers = [(name.encode(), value.encode()) for name, value in asked.items()]
         self.h3.send_headers(self.stream, headers)
         self.transmit()

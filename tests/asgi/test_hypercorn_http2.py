@@ -18,6 +18,7 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.typing import ConnectionState
 
+from tests.asgi.stream_socket import extended_connect
 from tests.core.wire import read_frames
 from tests.inprocess import in_virtual_time, settled
 from tests.peer import BINARY, CLOSE, TEXT, Received, frame
@@ -120,15 +121,8 @@ class Peer:
     async def open(self, path: str, *, ends: bool = False) -> int:
         number = self._h2.get_next_available_stream_id()
         self.received[number], self.taken[number] = b"", 0
-        fields = {
-            ":method": "CONNECT",
-            ":protocol": "websocket",
-            ":scheme": "https",
-            ":authority": "127.0.0.1",
-            ":path": path,
-            "sec-websocket-version": "13",
-        }
-        self._h2.send_headers(number, list(fields.items()), end_stream=ends)
+        fields = list(extended_connect(path).items())
+        self._h2.send_headers(number, fields, end_stream=ends)
         await self.flush()
         return number
 
