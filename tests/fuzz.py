@@ -11,13 +11,14 @@ import importlib
 import random
 import sys
 import time
-from types import ModuleType
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from tests.peer import frame
-from ws_middleware.core import pure
+from ws_middleware.core import lanes, pure
 
-__all__ = ["agree", "compare"]
+__all__ = ["agree", "compare", "compare_intakes", "compare_outlets"]
 
 COMPILED = "ws_middleware.core._speedups"
 LEGAL = pure.legal_first_bytes(frozenset())
@@ -32,7 +33,7 @@ def compare(name: str, *arguments: Any) -> None:
     assert ours == reference, f"{name}{arguments}: {ours} in C, {reference} in Python"
 
 
-def _outcome(module: ModuleType, name: str, arguments: Any) -> Any:
+def _outcome(module: Any, name: str, arguments: Any) -> Any:
     try:
         result = getattr(module, name)(*arguments)
     except (TypeError, ValueError) as error:
@@ -44,6 +45,38 @@ def _typed(result: Any) -> Any:
     """Put the type beside each value."""
     parts = [_typed(part) for part in result] if isinstance(result, (tuple, list)) else result
     return type(result), parts
+
+
+def compare_intakes(
+    masked: int, limit: int, is_idle: bool, feeds: Iterable[tuple[bytes, int]]
+) -> None:
+    """Feed both intakes the same, and look at all that they hold behind each step."""
+    assembler = SimpleNamespace(is_idle=is_idle)
+    pair = [module.Intake(masked, limit, (), assembler) for module in _lanes()]
+    for data, count in feeds:
+        for intake in pair:
+            intake.feed(memoryview(data), count)
+        ours, reference = map(_intake_state, pair)
+        assert ours == reference, f"feed({data!r}, {count}): {ours} in C, {reference} in Python"
+
+
+def _intake_state(intake: Any) -> Any:
+    left = bytes(intake.input[intake._position :])
+    return _typed([*intake.queue]), left, intake.bytes_received, intake.messages_received
+
+
+def compare_outlets(random: Callable[[int], bytes] | None, messages: Sequence[Any]) -> None:
+    """Let both outlets send the same, and look at what they give to be written."""
+    pair = [module.Outlet(random, ()) for module in _lanes()]
+    for message in messages:
+        ours, reference = (_outcome(outlet, "send_whole", (message,)) for outlet in pair)
+        assert ours == reference, f"send_whole({message!r}): {ours} in C, {reference} in Python"
+    ours, reference = ((outlet.pieces_to_send(), outlet.bytes_sent) for outlet in pair)
+    assert ours == reference, f"{messages}: {ours} in C, {reference} in Python"
+
+
+def _lanes() -> tuple[ModuleType, ModuleType]:
+    return importlib.import_module(COMPILED), lanes
 
 
 def agree(data: bytes) -> None:
@@ -58,6 +91,9 @@ def agree(data: bytes) -> None:
     limit = sys.maxsize + 1 if choice & 4 else limit
     compare("decode_frames", data, position, legal, masked, limit, choice >> 4)
     compare("decode_messages", data, position, masked, limit, choice >> 4)
+    cut = 1 + position * 97
+    feeds = [(data[at : at + cut], choice >> 5) for at in range(0, len(data), cut)]
+    compare_intakes(masked, min(limit, sys.maxsize), bool(choice & 8), feeds[:64])
     octets = memoryview(data)[position:]
     compare("mask", octets, data[: 3 + bool(choice & 240)])
     compare("encode_frame", choice, octets, data[: choice >> 4])

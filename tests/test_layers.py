@@ -19,7 +19,7 @@ LAYERS = {
         core.forwarding core.uri
     """,
     "protocol": """
-        core.pure core.codec core.messages core.extensions core.handshake
+        core.pure core.lanes core.codec core.messages core.extensions core.handshake
         core.extended_connect
         extensions.contexts extensions.deflate extensions.deflate_frame
         extensions.permessage_deflate extensions

@@ -184,9 +184,9 @@ class SocketDriver:
                     if came is not None:
                         self._receive(came, time.monotonic(), room)
                         room = None  # it stays where it is if nobody else holds it
-                        self._settle_if_needed()  # it may be a pong, which `take` may be after
                     taken = take()
-                    self._settle_if_needed()
+                    if self._settle_if_needed() and taken is None:
+                        taken = take()  # which may have been after a pong
                     if taken is not None or came is None or not self._may_block:
                         leads = False
                         self._give(turn)
@@ -291,10 +291,13 @@ class SocketDriver:
         self._settle_if_needed()
         return goal
 
-    def _settle_if_needed(self) -> None:
+    def _settle_if_needed(self) -> bool:
+        """Settle, and tell whether there was anything to do."""
         endpoint = self.endpoint
         if endpoint.output or endpoint.changed or self._reading.others or self._writing.others:
             self._settle(time.monotonic())
+            return True
+        return False
 
     def _read(self, now: float) -> None:
         endpoint, stream = self.endpoint, self._stream

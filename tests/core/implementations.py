@@ -1,4 +1,4 @@
-"""The implementations of the codec that tests run on: each that may be used here.
+"""The implementations of the codec and of the lanes that tests run on: each that may be used here.
 
 With `WS_MIDDLEWARE_PURE=1` that is Python alone. In CI a missing C codec is a failure.
 """
@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import importlib
 import os
+from types import ModuleType
 
 import pytest
 from _pytest.mark import ParameterSet
 
-from ws_middleware.core import pure
+from ws_middleware.core import lanes, pure
 
-__all__ = ["ACCELERATED", "COMPILED", "IMPLEMENTATIONS"]
+__all__ = ["ACCELERATED", "COMPILED", "IMPLEMENTATIONS", "LANES"]
 
 ACCELERATED = ("decode_messages", "decode_frames", "encode_frame", "mask", "mask_in_place")
 COMPILED = "ws_middleware.core._speedups"
 
 
-def _find() -> list[ParameterSet]:
-    found = [pytest.param(pure, id="python")]
+def _find(reference: ModuleType) -> list[ParameterSet]:
+    found = [pytest.param(reference, id="python")]
     if os.environ.get("WS_MIDDLEWARE_PURE", "0") in ("", "0"):
         try:
             found.append(pytest.param(importlib.import_module(COMPILED), id="c"))
@@ -31,4 +32,5 @@ def _find() -> list[ParameterSet]:
     return found
 
 
-IMPLEMENTATIONS = _find()
+IMPLEMENTATIONS = _find(pure)
+LANES = _find(lanes)

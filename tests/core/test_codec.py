@@ -570,7 +570,7 @@ def _load(monkeypatch: pytest.MonkeyPatch, pure: str, compiled: object) -> Modul
 
 
 COMPILED = SimpleNamespace(
-    decode_messages=0, decode_frames=1, encode_frame=2, mask=3, mask_in_place=4
+    decode_messages=0, decode_frames=1, encode_frame=2, mask=3, mask_in_place=4, Intake=5, Outlet=6
 )
 
 

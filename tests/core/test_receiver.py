@@ -38,13 +38,13 @@ def receive(receiver: Receiver, data: bytes, chunk: int = 0) -> list[Data | Fram
     """Feed `data`, in pieces of `chunk` bytes where that is given."""
     events = []
     for piece in chopped(data, chunk):
-        receiver.feed(piece)
+        receiver.feed(piece, 0)
         events += drain(receiver)
     return events
 
 
 def failure(receiver: Receiver, data: bytes) -> ProtocolError:
-    receiver.feed(data)
+    receiver.feed(data, 0)
     with pytest.raises(ProtocolError) as caught:
         drain(receiver)
     return caught.value
@@ -198,7 +198,7 @@ def test_message_inside_a_fragmented_one_fails(opcode: int, fin: bool, complete:
 
 def test_what_came_before_a_violation_comes_out_before_it() -> None:
     receiver = make_receiver()
-    receiver.feed(frame(TEXT, "good") + frame(PING, b"good") + frame(TEXT, rsv=1))
+    receiver.feed(frame(TEXT, "good") + frame(PING, b"good") + frame(TEXT, rsv=1), 0)
     assert receiver.next_event() == "good"
     assert receiver.next_event() == Frame(Opcode.PING, b"good")
     with pytest.raises(ProtocolError):
@@ -346,11 +346,11 @@ def test_half_a_character_is_no_piece() -> None:
 
 def test_stopped_receiver_ignores_everything() -> None:
     receiver = make_receiver()
-    receiver.feed(frame(TEXT, "a") * 20)
+    receiver.feed(frame(TEXT, "a") * 20, 0)
     receiver.next_event()
     receiver.stop()
     assert receiver.is_stopped
-    receiver.feed(frame(TEXT, "b"))
+    receiver.feed(frame(TEXT, "b"), 0)
     assert not receiver.input
     assert receiver.next_event() is None
 
@@ -358,7 +358,7 @@ def test_stopped_receiver_ignores_everything() -> None:
 def test_receiver_tells_what_input_it_has() -> None:
     receiver = make_receiver()
     seen = [bool(receiver.input)]
-    receiver.feed(frame(TEXT, "a") * 2)
+    receiver.feed(frame(TEXT, "a") * 2, 0)
     seen.append(bool(receiver.input))
     receiver.next_event()
     seen.append(bool(receiver.input))
@@ -371,7 +371,7 @@ def test_receiver_keeps_nothing_of_what_it_gave() -> None:
     receiver = make_receiver()
     data = frame(BINARY, bytes(1000))
     held = sys.getrefcount(data)
-    receiver.feed(data)
+    receiver.feed(data, 0)
     drain(receiver)
     assert sys.getrefcount(data) == held
 
@@ -588,7 +588,7 @@ def test_extension_is_told_how_large_its_result_may_be() -> None:
 
 def test_messages_of_one_frame_are_taken_at_once() -> None:
     receiver = make_receiver()
-    receiver.feed(frame(TEXT, "a") + frame(BINARY, b"b") + frame(TEXT, "c"))
+    receiver.feed(frame(TEXT, "a") + frame(BINARY, b"b") + frame(TEXT, "c"), 0)
     assert receiver.take_messages(2) == ["a", b"b"]
     assert receiver.input
     assert receiver.take_messages(2) == ["c"]
@@ -598,7 +598,7 @@ def test_messages_of_one_frame_are_taken_at_once() -> None:
 
 def test_only_whole_messages_are_taken_at_once() -> None:
     receiver = make_receiver()
-    receiver.feed(frame(TEXT, "a", fin=False) + frame(TEXT, "b"))
+    receiver.feed(frame(TEXT, "a", fin=False) + frame(TEXT, "b"), 0)
     assert receiver.take_messages(9) == []
     with pytest.raises(ProtocolError):
         receiver.next_event()
@@ -612,7 +612,7 @@ LARGE_DATA = bytes(range(256)) * (2 * LARGE // 256)
 
 def begin(receiver: Receiver, data: bytes) -> Payload:
     """Feed the beginning of a large frame."""
-    receiver.feed(data)
+    receiver.feed(data, 0)
     assert receiver.next_event() is None
     assert receiver.payload is not None
     return receiver.payload
@@ -646,7 +646,7 @@ def test_large_payload_may_come_as_any_other() -> None:
 
 def test_large_fragments_are_received_in_place() -> None:
     receiver = make_receiver()
-    receiver.feed(frame(BINARY, LARGE_DATA[:10], fin=False))
+    receiver.feed(frame(BINARY, LARGE_DATA[:10], fin=False), 0)
     assert receiver.next_event() is None
     data = frame(CONTINUATION, LARGE_DATA[10:])
     payload = begin(receiver, data[:14])
@@ -657,9 +657,9 @@ def test_large_fragments_are_received_in_place() -> None:
 def test_text_is_checked_as_it_arrives_and_not_received_in_place(first: int) -> None:
     receiver = make_receiver()
     if first == CONTINUATION:
-        receiver.feed(frame(TEXT, "a", fin=False))
+        receiver.feed(frame(TEXT, "a", fin=False), 0)
     data = frame(first, b"a" * LARGE + b"\xff")
-    receiver.feed(data[:20])
+    receiver.feed(data[:20], 0)
     assert receiver.next_event() is None
     assert receiver.payload is None
     assert failure(receiver, data[20:]).code == 1007
@@ -668,7 +668,7 @@ def test_text_is_checked_as_it_arrives_and_not_received_in_place(first: int) -> 
 def test_extensions_get_frames_and_nothing_is_received_in_place() -> None:
     receiver = make_receiver(ActiveExtension())
     data = frame(BINARY, LARGE_DATA)
-    receiver.feed(data[:20])
+    receiver.feed(data[:20], 0)
     assert receiver.next_event() is None
     assert receiver.payload is None
     assert receive(receiver, data[20:]) == [LARGE_DATA]
@@ -676,7 +676,7 @@ def test_extensions_get_frames_and_nothing_is_received_in_place() -> None:
 
 def test_no_memory_is_taken_for_the_mere_word_of_a_huge_payload() -> None:
     receiver = make_receiver(max_message_size=None, max_frame_size=None)
-    receiver.feed(bytes((0x82, 0xFF)) + (1 << 62).to_bytes(8, "big") + b"keysome")
+    receiver.feed(bytes((0x82, 0xFF)) + (1 << 62).to_bytes(8, "big") + b"keysome", 0)
     assert receiver.next_event() is None
     assert receiver.payload is None
     assert receiver.take_fragment() is not None
@@ -709,7 +709,7 @@ def test_what_is_not_used_is_kept_when_the_memory_is_needed_again() -> None:
     receiver = make_receiver()
     data = frame(PING, "abc")
     memory = bytearray(data[:5])
-    receiver.feed(memoryview(memory))
+    receiver.feed(memoryview(memory), 0)
     assert receiver.next_event() is None
     receiver.keep()
     memory[:] = bytes(5)

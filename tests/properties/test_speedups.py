@@ -6,6 +6,8 @@ import contextlib
 import sys
 import tracemalloc
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -51,6 +53,31 @@ def test_octets_are_masked_alike(data: bytes, key: bytes, start: int) -> None:
     fuzz.compare("mask", memoryview(data)[start:], key)
 
 
+@given(
+    sessions(),
+    st.sampled_from([0x80, 0]),
+    LIMITS.filter(lambda limit: limit <= sys.maxsize),
+    st.booleans(),
+    st.integers(1, 40),
+    st.integers(0, 9),
+)
+def test_messages_are_taken_alike(
+    data: bytes, masked: int, limit: int, is_idle: bool, cut: int, count: int
+) -> None:
+    feeds = [(data[at : at + cut], count) for at in range(0, len(data), cut)]
+    fuzz.compare_intakes(masked, limit, is_idle, feeds)
+
+
+@given(
+    st.none() | keys.map(lambda key: lambda size: key),
+    st.lists(st.one_of(payloads, st.text(), payloads.map(bytearray), st.just("\ud800"))),
+)
+def test_messages_are_sent_alike(
+    random: Callable[[int], bytes] | None, messages: list[Any]
+) -> None:
+    fuzz.compare_outlets(random, messages)
+
+
 def test_fuzzer_finds_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
     assert fuzz.main(["--seconds", "1"]) == 0
     assert "no difference" in capsys.readouterr().out
@@ -64,6 +91,7 @@ def test_fuzzer_finds_a_difference(
     assert "--seed 1: mask" in capsys.readouterr().err
 
 
+IDLE = SimpleNamespace(is_idle=True)
 BAD_TEXT = pure.encode_frame(0x81, b"\xff" * 300, b"1234")
 SESSION = b"".join(
     pure.encode_frame(first, payload, b"1234")
@@ -74,7 +102,7 @@ SESSION = b"".join(
         (0x89, b""),
     ]
 )
-CALLS = [
+CALLS: list[Callable[[Any], object]] = [
     lambda module: module.decode_frames(SESSION + BAD_TEXT, 0, fuzz.LEGAL, 0x80, 1 << 20, 9),
     lambda module: module.decode_messages(SESSION, 0, 0x80, 1 << 20, 9),
     lambda module: module.decode_messages(BAD_TEXT, 0, 0x80, 1 << 20, 9),
@@ -96,7 +124,47 @@ CALLS = [
     lambda module: module.mask(b"", b"1234", b""),
     lambda module: module.mask(b"", other=b"1234"),
     lambda module: module.mask(b""),
+    lambda module: feed(module, SESSION + BAD_TEXT, 9),
+    lambda module: feed(module, SESSION, 1),
+    lambda module: feed(module, SESSION[:40], 9, SESSION[40:]),
+    lambda module: feed(module, SESSION, 9, extensions=("one",)),
+    lambda module: feed(module, "text", 9),
+    lambda module: feed(module, SESSION, "9"),
+    lambda module: feed(module, SESSION, 9, assembler=None),
+    lambda module: module.Intake("0", 1, (), None),
+    lambda module: module.Intake.__new__(module.Intake).feed(b"", 1),
+    lambda module: module.Intake(0, 1, (), None).__init__(0, 1, (), None),
+    lambda module: send(module, "text", b"bytes", bytes(70_000), "é" * 99),
+    lambda module: send(module, "text", random=lambda size: b"1234"),
+    lambda module: send(module, "text", random=lambda size: b"123"),
+    lambda module: send(module, "text", random=lambda size: "1234"),
+    lambda module: send(module, "text", random=lambda: b"1234"),
+    lambda module: send(module, "\ud800"),
+    lambda module: send(module, "text", extensions=("one",)),
+    lambda module: send(module, "text", extensions=9),
+    lambda module: module.Outlet(),
+    lambda module: module.Outlet.__new__(module.Outlet).pieces_to_send(),
+    lambda module: module.Outlet(None, ()).__init__(None, ()),
 ]
+
+
+def feed(
+    module: Any, data: Any, count: Any, *more: bytes, extensions: Any = (), assembler: Any = IDLE
+) -> None:
+    """Feed an intake of its own."""
+    intake = module.Intake(0x80, 1 << 20, extensions, assembler)
+    for piece in (data, *more):
+        intake.feed(piece, count)
+
+
+def send(module: Any, *messages: Any, random: Any = None, extensions: Any = ()) -> None:
+    """Send through an outlet of its own."""
+    outlet = module.Outlet(random, extensions)
+    for message in messages:
+        outlet.send_whole(message)
+    outlet.pieces_to_send()
+    outlet.output.append("text")
+    outlet.pieces_to_send()
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -106,7 +174,7 @@ def test_nothing_is_kept(call: Callable[[object], object]) -> None:
 
     def repeat(times: int) -> None:
         for _ in range(times):
-            with contextlib.suppress(TypeError, ValueError):
+            with contextlib.suppress(AttributeError, TypeError, ValueError):
                 call(compiled)
 
     tracemalloc.start()

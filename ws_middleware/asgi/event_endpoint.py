@@ -20,7 +20,7 @@ from ws_middleware.core.frames import (
     Opcode,
     decode_close,
 )
-from ws_middleware.core.messages import Data, Sendable, as_message
+from ws_middleware.core.messages import Data, Sendable
 from ws_middleware.core.sender import Sender
 from ws_middleware.errors import ProtocolError, UnsupportedError
 from ws_middleware.options import Options
@@ -36,9 +36,6 @@ class EventEndpoint(Endpoint):
 
     __slots__ = ("_max_size", "_outbox")
 
-    bytes_received: int
-    bytes_sent: int
-
     def __init__(self, options: Options, put: Put, now: float) -> None:
         super().__init__("server", options, now=now)
         self._sender = _EventSender(self._put)
@@ -46,7 +43,7 @@ class EventEndpoint(Endpoint):
         self._max_size = options.max_message_size
 
     def _put(self, event: Event, size: int) -> None:
-        self.bytes_sent += size
+        self._sender.bytes_sent += size
         self._outbox(event, size)
 
     def receive_event(self, event: Event) -> None:
@@ -57,7 +54,7 @@ class EventEndpoint(Endpoint):
         text = event.get("text")
         data: Data = bytes(event["bytes"]) if text is None else text
         size = _size(data)
-        self.bytes_received += size
+        self._receiver.bytes_received += size
         if self._max_size is None or size <= self._max_size:
             self._deliver([data])
         else:
@@ -113,9 +110,9 @@ class _EventSender(Sender):
         self._pieces: list[bytes] = []
         self._kind = Opcode.TEXT
 
-    def message(self, message: Sendable) -> None:
-        """Send a whole message, which has no shorter way than `_write` here."""
-        super().message(as_message(message))
+    def send_whole(self, message: Sendable) -> bool:
+        """Leave each message to `message`, and so to `_write`."""
+        return False
 
     def _write(self, first: int, payload: str | bytes, key: bytes = b"") -> None:
         payload = payload.encode() if isinstance(payload, str) else payload

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from ws_middleware.core.frames import Frame
+from ws_middleware.core.lanes import LARGE, Intake, Outlet
 from ws_middleware.core.pure import (
     MASKED,
     WHOLE_BINARY,
@@ -25,11 +26,14 @@ from ws_middleware.core.pure import (
 )
 
 __all__ = [
+    "LARGE",
     "MASKED",
     "SPEEDUPS",
     "WHOLE_BINARY",
     "WHOLE_TEXT",
     "Header",
+    "Intake",
+    "Outlet",
     "decode_frame",
     "decode_frames",
     "decode_header",
@@ -49,6 +53,8 @@ SPEEDUPS: bool = False
 if os.environ.get("WS_MIDDLEWARE_PURE", "0") in ("", "0"):
     try:
         from ws_middleware.core._speedups import (
+            Intake,
+            Outlet,
             decode_frames,
             decode_messages,
             encode_frame,

@@ -101,12 +101,9 @@ class Endpoint:
         "_streaming",
         "_we_began",
         "acknowledged",
-        "bytes_received",
-        "bytes_sent",
         "changed",
         "is_over",
         "latency",
-        "messages_received",
         "messages_sent",
         "output",
         "queue",
@@ -133,8 +130,8 @@ class Endpoint:
         #: What `data_to_send` will give, in pieces; empty while there is nothing to write.
         self.output: list[bytes] = self._sender.output
         self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, now)
-        #: What `next_message` has at hand, which takes from it. Short, and a deque takes 700 bytes.
-        self.queue: list[Data | Payload | Ping | Pong] = []
+        #: What `next_message` has at hand, which takes from it.
+        self.queue: list[Data | Payload | Ping | Pong] = self._receiver.queue
         self._observe_control = observe_control
         self._streaming = self._skipping = False  # the message under way is being taken in pieces
         self._answering = False  # the application has a message and has not asked on
@@ -165,11 +162,8 @@ class Endpoint:
         #: More than messages and output is new: deadlines, wishes, answered pings.
         self.changed: bool = True
 
-        #: What was counted: whole messages, and the bytes of all frames.
-        self.messages_received: int = 0
+        #: How many whole messages were sent.
         self.messages_sent: int = 0
-        self.bytes_received: int = 0
-        self.bytes_sent: int = 0
 
     # --- what can be asked ---
 
@@ -209,6 +203,21 @@ class Endpoint:
         )
 
     @property
+    def messages_received(self) -> int:
+        """Count the whole messages that came."""
+        return self._receiver.messages_received
+
+    @property
+    def bytes_received(self) -> int:
+        """Count the bytes of all frames that came."""
+        return self._receiver.bytes_received
+
+    @property
+    def bytes_sent(self) -> int:
+        """Count the bytes of all frames that were given to be written."""
+        return self._sender.bytes_sent
+
+    @property
     def messages_waiting(self) -> int:
         """Count what `next_message` has at hand."""
         return len(self.queue)
@@ -231,7 +240,7 @@ class Endpoint:
 
     def room_filled(self, count: int, now: float) -> None:
         """Note that `count` bytes of the peer were received into `room`."""
-        self.bytes_received += count
+        self._receiver.bytes_received += count
         self._received_at = self._keepalive.heard_at = now
         if (message := self._receiver.payload_received(count)) is not None:
             self._deliver([message])
@@ -241,13 +250,10 @@ class Endpoint:
         if not data:
             self._on_eof()
             return
-        self.bytes_received += len(data)
         self._received_at = self._keepalive.heard_at = now
         receiver = self._receiver
         try:
-            receiver.feed(data)
-            if not self.queue and (messages := receiver.take_messages(self._max_queue)):
-                self._deliver(messages)
+            receiver.feed(data, 0 if self.queue or self._we_began else self._max_queue)
         except MemoryError:
             self._run_out_of_memory()
         if receiver.input:
@@ -328,7 +334,7 @@ class Endpoint:
 
     def _deliver(self, messages: Sequence[Data | Payload]) -> None:
         if not self._we_began:  # also what came before the end of the peer's stream
-            self.messages_received += len(messages)
+            self._receiver.messages_received += len(messages)
             self.queue += messages
 
     def _on_control(self, frame: Frame) -> None:
@@ -367,15 +373,15 @@ class Endpoint:
 
     def pieces_to_send(self) -> list[bytes]:
         """Give the same in pieces, so that large payloads are not copied."""
-        pieces = self._sender.pieces_to_send()
-        self.bytes_sent += sum(map(len, pieces))
-        return pieces
+        return self._sender.pieces_to_send()
 
     def send_message(self, message: Sendable) -> None:
         """Send a whole message."""
         if self._close_sent is not None or self.is_over:
             raise self.closed
-        self._sender.message(message)
+        sender = self._sender
+        if not sender.send_whole(message):
+            sender.message(message)
         self.messages_sent += 1
 
     def send_fragment(self, data: Sendable, final: bool) -> None:

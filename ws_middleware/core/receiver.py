@@ -17,6 +17,7 @@ from ws_middleware.core.codec import (
     WHOLE_BINARY,
     WHOLE_TEXT,
     Header,
+    Intake,
     decode_frames,
     decode_header,
     decode_messages,
@@ -41,33 +42,35 @@ LARGE = 32_768
 LARGEST = 2**24
 
 
-class Receiver:
+class Receiver(Intake):
     """Decode what one peer sends."""
 
     __slots__ = (
-        "_assembler",
-        "_extensions",
         "_gathered",
-        "_header",
         "_left",
         "_legal",
-        "_limit",
-        "_masked",
         "_options",
-        "_position",
         "_rewriters",
         "_sole",
         "_streams",
-        "input",
-        "is_stopped",
         "payload",
     )
+
+    _assembler: Assembler
+    _header: Header | None
+    input: bytes | memoryview
 
     def __init__(
         self, role: Role, options: Options, extensions: Sequence[ActiveExtension] = ()
     ) -> None:
+        super().__init__(
+            # "a client MUST mask all frames … a server MUST NOT mask any" (RFC 6455 §5.1)
+            MASKED if role == "server" else 0,
+            min(options.max_frame_size or sys.maxsize, options.max_message_size or sys.maxsize),
+            extensions,
+            Assembler(options.max_message_size, options.max_fragments),
+        )
         self._options = options
-        self._extensions = extensions
         # Those that want to see whole messages, too.
         self._rewriters = tuple(
             extension
@@ -77,28 +80,10 @@ class Receiver:
         self._sole = sole_payload_extension(extensions)
         self._streams = all(extension.streams for extension in extensions)
         self._legal = _legal_table(extensions)
-        # "a client MUST mask all frames … a server MUST NOT mask any" (RFC 6455 §5.1)
-        self._masked = MASKED if role == "server" else 0
-        #: What was fed and not used yet, from a position of the receiver's on; b"" for nothing.
-        self.input: bytes | memoryview = b""
-        self._position = 0
-        self._limit = min(
-            options.max_frame_size or sys.maxsize, options.max_message_size or sys.maxsize
-        )
-        self._header: Header | None = None  # of the data frame whose payload is arriving
-        self._left = 0
+        self._left = 0  # of the payload that is arriving
         self._gathered = b"" if self._streams else bytearray()
-        self._assembler = Assembler(options.max_message_size, options.max_fragments)
-        self.is_stopped: bool = False
         #: The payload whose next bytes may be received in place, past `feed`.
         self.payload: Payload | None = None
-
-    def feed(self, data: bytes | memoryview) -> None:
-        """Take bytes from the peer; they have to stay the same until `keep` is called."""
-        if self.is_stopped:
-            return
-        self.input = b"".join((self.input[self._position :], data)) if self.input else data
-        self._position = 0
 
     def keep(self) -> None:
         """Copy what was not used yet of the bytes that were fed."""
@@ -106,7 +91,7 @@ class Receiver:
         self._position = 0
 
     def take_messages(self, count: int) -> list[Data]:
-        """Take up to `count` messages of one frame each, the most frequent input, at once.
+        """Take up to `count` messages of one frame each out of what was fed.
 
         Whatever else is there, also what is wrong, is for `next_event`.
         """

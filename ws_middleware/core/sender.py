@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ws_middleware.core.codec import WHOLE_BINARY, WHOLE_TEXT, encode_frame, encode_header
+from ws_middleware.core.codec import (
+    LARGE,
+    WHOLE_BINARY,
+    WHOLE_TEXT,
+    Outlet,
+    encode_frame,
+    encode_header,
+)
 from ws_middleware.core.extensions import ActiveExtension, Role, sole_payload_extension
 from ws_middleware.core.frames import FIN, MAX_CONTROL_PAYLOAD, OPCODE_BITS, Frame, Opcode
 from ws_middleware.core.messages import (
@@ -25,35 +32,18 @@ __all__ = ["Sender"]
 #: frame for only the most recently processed Ping frame" (RFC 6455 §5.5.3).
 MAX_UNSENT_PONGS = 32
 
-#: From this size on payloads are not copied behind their header.
-LARGE = 16_384
 
-
-class Sender:
+class Sender(Outlet):
     """Encode what one end sends; `random` gives masking keys, unpredictable ones (§5.3)."""
 
-    __slots__ = (
-        "_extensions",
-        "_has_large",
-        "_last_pong",
-        "_opcode",
-        "_pongs",
-        "_random",
-        "_sole",
-        "output",
-    )
+    __slots__ = ("_last_pong", "_sole")
 
     def __init__(
         self, role: Role, extensions: Sequence[ActiveExtension], random: Callable[[int], bytes]
     ) -> None:
         # "a client MUST mask all frames that it sends to the server" (§5.1), no server does.
-        self._random = random if role == "client" else None
-        self._extensions = extensions
+        super().__init__(random if role == "client" else None, extensions)
         self._sole = sole_payload_extension(extensions)
-        self.output: list[bytes] = []
-        self._has_large = False
-        self._opcode: int | None = None  # of the fragmented message under way
-        self._pongs = 0
         self._last_pong = 0
 
     @property
@@ -61,22 +51,13 @@ class Sender:
         """Tell whether a fragmented message is under way."""
         return self._opcode is not None
 
-    def pieces_to_send(self) -> list[bytes]:
-        """Give what is to be written now; it is forgotten here."""
-        output = self.output
-        pieces = output[:] if self._has_large or len(output) < 2 else [b"".join(output)]
-        output.clear()
-        self._has_large = False
-        self._pongs = 0
-        return pieces
-
     def message(self, message: Sendable) -> None:
-        """Send a whole message."""
+        """Send a whole message; for most of them `send_whole` does."""
         if self._opcode is not None or (self._extensions and self._sole is None):
             self._message(as_message(message))
         elif isinstance(message, (str, bytes)):
             first = WHOLE_TEXT if isinstance(message, str) else WHOLE_BINARY
-            if self._sole is None:  # the most frequent case
+            if self._sole is None:
                 self._write(first, message)
             else:
                 payload = message.encode() if isinstance(message, str) else message
@@ -161,7 +142,7 @@ class Sender:
             # "a fresh masking key … for each frame" (§5.3)
             key = key or self._random(4)
         if len(payload) >= LARGE and not key and isinstance(payload, bytes):
-            self.output += (encode_header(first, len(payload)), payload)
+            self.output.extend((encode_header(first, len(payload)), payload))
             self._has_large = True
         else:
             self.output.append(encode_frame(first, payload, key))
