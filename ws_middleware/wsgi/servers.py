@@ -169,6 +169,18 @@ class Cheroot(Hijacker):
         reader._reset_read_buf()
         return Taken(reader.raw._sock, leftover)
 
+    def finish(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Let cheroot write its response to nobody.
+
+        From Python 3.13 on, a writer that could not get rid of something complains at its end.
+        """
+        request = getattr(getattr(start_response, "__self__", None), "req", None)
+        connection = getattr(request, "conn", None)
+        if connection is not None:
+            request.close_connection = True
+            connection.wfile = io.BytesIO()
+        return super().finish(environ, start_response)
+
 
 HIJACKERS: Sequence[Hijacker] = (
     Gunicorn(),
