@@ -7,10 +7,15 @@ taken: neither waits. A borrowed socket is never closed: its lender does that.
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import ssl
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 __all__ = ["BLOCK", "Stream"]
+
+_Result = TypeVar("_Result")
 
 #: How many bytes are read at once: a message of 64 KiB whole, and just less than the 128 KiB
 #: from which on `malloc` asks the system for each block.
@@ -64,6 +69,8 @@ class Stream:
         """Read what is there; `OSError` where the connection was lost."""
         self.wants_write = False
         try:
+            if self._is_tls:
+                return _undisturbed(self.sock.recv, BLOCK)
             return self.sock.recv(BLOCK, self._flags)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
@@ -85,6 +92,8 @@ class Stream:
         try:
             if more:
                 return self.sock.sendmsg((data, *more), (), self._flags)
+            if self._is_tls:
+                return _undisturbed(self.sock.send, data)
             return self.sock.send(data, self._flags)
         except (BlockingIOError, ssl.SSLWantWriteError):
             return 0
@@ -96,7 +105,7 @@ class Stream:
         """End our half of the stream (RFC 6455 §7.1.1), over TLS with a close_notify."""
         with contextlib.suppress(OSError, ValueError):
             if self._is_tls:
-                self.sock.unwrap()  # type: ignore[attr-defined]
+                _undisturbed(self.sock.unwrap)  # type: ignore[attr-defined]
             else:
                 self.sock.shutdown(socket.SHUT_WR)
 
@@ -113,3 +122,35 @@ class Stream:
                 self.sock.settimeout(self._timeout)
             else:
                 self.sock.close()
+
+
+def _undisturbed(call: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Make a call of TLS, and once more where it failed for what happened to another connection.
+
+    OpenSSL keeps a queue of errors for each thread. Python takes what it finds there for the
+    outcome of the call it has just made, and does not always leave it empty: python/cpython#148594.
+    """
+    try:
+        return call(*arguments)
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        raise
+    except OSError as error:
+        _forget_errors()
+        try:
+            return call(*arguments)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:  # it was this one's own, which is in the queue once more
+            _forget_errors()
+            raise error from None
+
+
+def _forget_errors() -> None:
+    """Empty the thread's queue, as one of the calls of `ssl` does when it fails."""
+    with contextlib.suppress(ssl.SSLError):
+        _unused_context().set_ciphers("")
+
+
+@functools.cache
+def _unused_context() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

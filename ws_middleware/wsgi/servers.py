@@ -174,11 +174,10 @@ class Cheroot(Hijacker):
 
         From Python 3.13 on, a writer that could not get rid of something complains at its end.
         """
-        request = getattr(getattr(start_response, "__self__", None), "req", None)
-        connection = getattr(request, "conn", None)
-        if connection is not None:
-            request.close_connection = True
-            connection.wfile = io.BytesIO()
+        gateway: Any = getattr(start_response, "__self__", None)
+        if hasattr(gateway, "req"):  # nobody stands between
+            gateway.req.close_connection = True
+            gateway.req.conn.wfile = io.BytesIO()
         return super().finish(environ, start_response)
 
 
