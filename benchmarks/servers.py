@@ -57,7 +57,8 @@ def ours(
 ) -> None:
     ws = WebSockets(extensions=[extension] if compression else ())
     ws.add("/", handler)
-    serve(ServerConfig(ws.asgi(), options=ws.options, loop=loop, log_level="warning"), sock)
+    app = ws.asgi(max_threads=10_000)
+    serve(ServerConfig(app, options=ws.options, loop=loop, log_level="warning"), sock)
 
 
 def ours_on_asyncio(sock: socket.socket, compression: bool) -> None:
