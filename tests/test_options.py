@@ -69,6 +69,17 @@ def test_number_has_to_be_positive(name: str, value: float) -> None:
         Options(**changes)
 
 
+@pytest.mark.parametrize(
+    "name", ["max_message_size", "max_frame_size", "max_fragments", "max_queue", "max_connections"]
+)
+def test_bytes_and_messages_are_counted_in_whole_numbers(name: str) -> None:
+    changes: dict[str, Any] = {name: 1e6}
+    with pytest.raises(ValueError, match=f"^{name}=1000000.0 is not a whole number"):
+        Options(**changes)
+    changes = {name: 1 << 70}
+    assert getattr(Options(**changes), name) == 1 << 70
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_number_has_to_be_one(name: str) -> None:
     changes: dict[str, Any] = {name: "1MB"}

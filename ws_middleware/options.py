@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 from ws_middleware.core.extensions import Extension
 from ws_middleware.core.forwarding import parse_trust
@@ -86,6 +86,10 @@ class Options:
             value = getattr(self, name)
             if value is not None and not _is_positive(value):
                 raise ValueError(f"{name}={value!r} is not a positive number; None means no limit")
+        for name in _WHOLE:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, SupportsIndex):
+                raise ValueError(f"{name}={value!r} is not a whole number")
         for name in _REQUIRED:
             if getattr(self, name) is None:
                 raise ValueError(f"{name} cannot be without a limit")
@@ -119,6 +123,7 @@ _REQUIRED = (
     "max_target_size",
     "max_head_fields",
 )
+_WHOLE = tuple(option.name for option in fields(Options) if str(option.type).startswith("int"))
 _POSITIVE = tuple(
     option.name for option in fields(Options) if str(option.type).startswith(("int", "float"))
 )
