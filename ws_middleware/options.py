@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal
 
 from ws_middleware.core.extensions import Extension
 from ws_middleware.core.forwarding import parse_trust
@@ -88,7 +88,7 @@ class Options:
                 raise ValueError(f"{name}={value!r} is not a positive number; None means no limit")
         for name in _WHOLE:
             value = getattr(self, name)
-            if value is not None and not isinstance(value, SupportsIndex):
+            if value is not None and not hasattr(value, "__index__"):
                 raise ValueError(f"{name}={value!r} is not a whole number")
         for name in _REQUIRED:
             if getattr(self, name) is None:

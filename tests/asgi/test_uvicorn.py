@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer
 from tests.running import PATIENCE, eventually
 from ws_middleware.aio import AsyncConnection
-from ws_middleware.asgi.uvicorn import WebSocketProtocol
+from ws_middleware.asgi.uvicorn import WebSocketProtocol, options_of
 from ws_middleware.mounts import WebSockets
 from ws_middleware.server import Server, bind
 
@@ -352,3 +352,13 @@ def test_stopping_server_says_goodbye(kind: Kind, name: str) -> None:
     # Peers of an application of its own hear what uvicorn itself would tell them.
     assert told == [(code, "the server is shutting down") for code in (1012, 1001)]
     assert ENDS[name] == 1001
+
+
+def test_connections_share_their_options_and_so_what_compressors_may_remember() -> None:
+    async def app(*_: object) -> None:
+        """Do nothing."""
+
+    first, same = (options_of(uvicorn.Config(app)) for _ in range(2))
+    other = options_of(uvicorn.Config(app, ws_max_size=1000, ws_per_message_deflate=False))
+    assert first is same
+    assert (other.max_message_size, other.extensions) == (1000, ())

@@ -548,13 +548,23 @@ def options_of(config: Config) -> Options:
     own = getattr(config, "options", None)
     if isinstance(own, Options):
         return own
+    return _options_for(
+        config.ws_max_size,
+        config.ws_ping_interval or None,
+        config.ws_ping_timeout or None,
+        bool(config.ws_per_message_deflate),
+    )
+
+
+@functools.lru_cache(maxsize=8)  # making them anew for each connection would take a while
+def _options_for(
+    max_size: int, ping_interval: float | None, ping_timeout: float | None, compression: bool
+) -> Options:
     options = Options(
-        max_message_size=config.ws_max_size,
-        max_fragments=max(65_536, config.ws_max_size // 64),  # uvicorn itself has no limit
-        ping_interval=config.ws_ping_interval or None,
-        ping_timeout=config.ws_ping_timeout or None,
+        max_message_size=max_size,
+        max_fragments=max(65_536, max_size // 64),  # uvicorn itself has no limit
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
         origins="*",  # a policy is the application's here
     )
-    if config.ws_per_message_deflate:
-        return options
-    return dataclasses.replace(options, extensions=())
+    return options if compression else dataclasses.replace(options, extensions=())
