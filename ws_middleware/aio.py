@@ -385,12 +385,7 @@ class _Fragmenting(AbstractAsyncContextManager[None]):
     async def __aenter__(self) -> None:
         await self._connection._begin_fragments()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._connection._end_fragments(failed=kind is not None)
 
 

@@ -249,10 +249,8 @@ def test_key_may_come_from_code_that_does_anything(lanes: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", ["Intake", "Outlet"])
 def test_cycles_are_collected(lanes: ModuleType, name: str) -> None:
-    class Watched(getattr(lanes, name)):  # type: ignore[misc]
-        __slots__ = ("__weakref__",)
-
-    made = Watched(0, 9, (), None) if name == "Intake" else Watched(None, ())
+    watched = type("Watched", (getattr(lanes, name),), {"__slots__": ("__weakref__",)})
+    made = watched(0, 9, (), None) if name == "Intake" else watched(None, ())
     getattr(made, "queue" if name == "Intake" else "output").append(made)
     seen = weakref.ref(made)
     del made
