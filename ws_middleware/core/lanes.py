@@ -60,8 +60,8 @@ class Intake:
         self.bytes_received += len(data)
         if self.is_stopped:
             return
-        if self.input:
-            data = b"".join((self.input[self._position :], data))
+        # Bytes are faster to look into than what they are copied from.
+        data = b"".join((self.input[self._position :], data)) if self.input else bytes(data)
         self.input, self._position = data, 0
         if self._extensions or self._header is not None or not self._assembler.is_idle:
             return

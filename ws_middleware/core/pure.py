@@ -32,6 +32,7 @@ __all__ = [
 
 WHOLE_TEXT = FIN | Opcode.TEXT
 WHOLE_BINARY = FIN | Opcode.BINARY
+_WHOLE = (WHOLE_TEXT, WHOLE_BINARY)
 
 MASKED = 0x80
 LENGTH_BITS = 0x7F
@@ -71,6 +72,10 @@ def mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
     """
     if len(key) != KEY_SIZE:
         raise ValueError("a masking key has four bytes (RFC 6455 §5.3)")
+    return _xor(data, key)
+
+
+def _xor(data: bytes | bytearray | memoryview, key: bytes | memoryview) -> bytes:
     size = len(data)
     if size <= _INTEGER_MASK_LIMIT:
         words = (size + 3) // 4
@@ -167,12 +172,13 @@ def decode_messages(
     anything else: `decode_frames` reads the frame there, where it is whole and legal.
     """
     messages: list[str | bytes] = []
-    while len(messages) < count:
+    end = len(data)
+    while position < end and len(messages) < count:
         start, stop = _find_payload(data, position, masked)
         if stop == 0 or stop - start > limit:
             break
         first = data[position]
-        if first not in (WHOLE_TEXT, WHOLE_BINARY):
+        if first not in _WHOLE:
             break
         payload = _unmask(data, start, stop, masked)
         if first == WHOLE_BINARY:
@@ -210,7 +216,7 @@ def decode_frames(
 
 def _unmask(data: bytes | memoryview, start: int, stop: int, masked: int) -> bytes:
     payload = data[start:stop]
-    return mask(payload, bytes(data[start - KEY_SIZE : start])) if masked else bytes(payload)
+    return _xor(payload, data[start - KEY_SIZE : start]) if masked else bytes(payload)
 
 
 def _find_payload(data: bytes | memoryview, position: int, masked: int) -> tuple[int, int]:
