@@ -137,6 +137,15 @@ class AsyncConnection(ConnectionInfo):
             self._driver.settle_soon()
         return taken
 
+    def take_arrived(self) -> Data | None:
+        """Take the message that came while the caller waited for one; None where none came."""
+        self._budget = BLOCK
+        endpoint = self._endpoint
+        item = endpoint.next_message() if endpoint.queue else None
+        if endpoint.queue:
+            self._driver.settle_soon()
+        return item if isinstance(item, (str, bytes)) else None
+
     async def recv_fragments(self) -> AsyncIterator[Data]:
         """Receive one message in pieces, as they arrive.
 

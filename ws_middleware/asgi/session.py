@@ -15,6 +15,7 @@ from ws_middleware.asgi.types import Event
 from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode, truncate_reason
 from ws_middleware.core.handshake import offered_subprotocols
+from ws_middleware.core.messages import Data
 from ws_middleware.driver import StreamDriver
 from ws_middleware.errors import ConnectionClosed, HandshakeError
 
@@ -58,45 +59,55 @@ class Session:
             await asyncio.shield(self._turn)
         self._receiving = True
         try:
-            return await self._next_event()
+            event = None
+            while event is None:
+                connection = self._connection
+                if connection is not None and (arrival := self._expect_arrival()) is not None:
+                    await arrival
+                    if not self._detached and (data := connection.take_arrived()) is not None:
+                        return _received(data)
+                event = await self._next_event()
+            return event
         finally:
             self._receiving = False
             turn, self._turn = self._turn, None
             if turn is not None:
                 turn.set_result(None)
 
-    async def _next_event(self) -> Event:
+    async def _next_event(self) -> Event | None:
+        """Give an event that is no message yet to come; None once the handshake is decided."""
         if not self._connected:
             self._connected = True
             return {"type": "websocket.connect"}
         if self._disconnect is not None:
             return self._disconnect
         connection = self._connection
-        if connection is None:
+        if connection is None and not self._handshake.is_decided:
             await self._handshake.wait_decided()
-            connection = self._connection
+            return None
         if connection is None:
             self._disconnect = _disconnected(CloseCode.ABNORMAL, "")
             return self._disconnect
-        if not connection.endpoint.queue and (arrival := self._expect_arrival(connection)):
-            await arrival
         try:
             if self._detached:
                 await connection.wait_closed()
                 raise connection.endpoint.closed
-            data = await connection.recv()
+            return _received(await connection.recv())
         except ConnectionClosed as closed:
             self._disconnect = _disconnected(closed.code, closed.reason)
             return self._disconnect
-        if isinstance(data, str):
-            return {"type": "websocket.receive", "text": data}
-        return {"type": "websocket.receive", "bytes": data}
 
-    def _expect_arrival(self, connection: AsyncConnection) -> asyncio.Future[None] | None:
-        """Give what ends when there is something to receive, or with `detach`; nothing is taken."""
-        if self._driver is None or self._detached or connection.endpoint.state is not State.OPEN:
+    def _expect_arrival(self) -> asyncio.Future[None] | None:
+        """Give what ends when there is something to receive, or with `detach`.
+
+        None where `_next_event` has something else to give, or waits for the end.
+        """
+        driver = self._driver
+        if driver is None or self._detached or not self._connected or driver.endpoint.queue:
             return None
-        self._arrival = self._driver.expect_input()
+        if driver.endpoint.state is not State.OPEN:
+            return None
+        self._arrival = driver.expect_input()
         return self._arrival
 
     def detach(self) -> None:
@@ -169,6 +180,12 @@ class Session:
                 self._connection.start_closing(CloseCode.INTERNAL_ERROR, "internal error")
         elif not self._handshake.is_decided:
             self._handshake.refuse(HandshakeError(500, "the application did not answer"))
+
+
+def _received(data: Data) -> Event:
+    if isinstance(data, str):
+        return {"type": "websocket.receive", "text": data}
+    return {"type": "websocket.receive", "bytes": data}
 
 
 def _disconnected(code: int, reason: str) -> Event:
