@@ -32,7 +32,7 @@ __all__ = [
 
 WHOLE_TEXT = FIN | Opcode.TEXT
 WHOLE_BINARY = FIN | Opcode.BINARY
-_WHOLE = (WHOLE_TEXT, WHOLE_BINARY)
+_IS_WHOLE = bytes(first in (WHOLE_TEXT, WHOLE_BINARY) for first in range(256))
 
 MASKED = 0x80
 LENGTH_BITS = 0x7F
@@ -174,13 +174,13 @@ def decode_messages(
     messages: list[str | bytes] = []
     end = len(data)
     while position < end and len(messages) < count:
-        start, stop = _find_payload(data, position, masked)
-        if stop == 0 or stop - start > limit:
-            break
         first = data[position]
-        if first not in _WHOLE:
+        if not _IS_WHOLE[first]:
             break
-        payload = _unmask(data, start, stop, masked)
+        taken = _take_payload(data, position, masked, limit)
+        if taken is None:
+            break
+        payload, stop = taken
         if first == WHOLE_BINARY:
             messages.append(payload)
         else:
@@ -202,48 +202,51 @@ def decode_frames(
     `decode_header` says which.
     """
     frames: list[tuple[int, bytes]] = []
-    while len(frames) < count:
-        start, stop = _find_payload(data, position, masked)
-        if stop == 0:
-            break
+    end = len(data)
+    while position < end and len(frames) < count:
         first = data[position]
-        if not legal[first] or (stop - start > limit and not first & CONTROL_BIT):
+        if not legal[first]:
             break
-        frames.append((first, _unmask(data, start, stop, masked)))
-        position = stop
+        most = MAX_CONTROL_PAYLOAD if first & CONTROL_BIT else limit
+        taken = _take_payload(data, position, masked, most)
+        if taken is None:
+            break
+        payload, position = taken
+        frames.append((first, payload))
     return frames, position
 
 
-def _unmask(data: bytes | memoryview, start: int, stop: int, masked: int) -> bytes:
-    payload = data[start:stop]
-    return _xor(payload, data[start - KEY_SIZE : start]) if masked else bytes(payload)
+def _take_payload(
+    data: bytes | memoryview, position: int, masked: int, limit: int
+) -> tuple[bytes, int] | None:
+    """Give the unmasked payload of the frame at `position`, and the position behind it.
 
-
-def _find_payload(data: bytes | memoryview, position: int, masked: int) -> tuple[int, int]:
-    """Tell where the payload of the frame at `position` begins and ends.
-
-    (0, 0) stands for a frame that is incomplete, or whose second byte or length is illegal.
+    None stands for a frame that is incomplete, longer than `limit`, or whose second byte or
+    length is illegal.
     """
     end = len(data)
     start = position + 2
     if start > end:
-        return 0, 0
+        return None
     length = data[position + 1]
     if length & MASKED != masked:
-        return 0, 0
+        return None
     length &= LENGTH_BITS
     if length >= LENGTH_16:
         size, minimum = (2, LENGTH_16) if length == LENGTH_16 else (8, 65536)
         start += size
-        if data[position] & CONTROL_BIT or start > end:
-            return 0, 0
+        if start > end:
+            return None
         length = _from_bytes(data[start - size : start], "big")
         if length < minimum:
-            return 0, 0
+            return None
     if masked:
         start += KEY_SIZE
     stop = start + length
-    return (start, stop) if stop <= end else (0, 0)
+    if stop > end or length > limit:
+        return None
+    payload = data[start:stop]
+    return _xor(payload, data[start - KEY_SIZE : start]) if masked else bytes(payload), stop
 
 
 def encode_frame(
