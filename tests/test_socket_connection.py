@@ -177,6 +177,31 @@ def test_time_out_of_recv_loses_nothing(sockets: Sockets) -> None:
     connection.abort()
 
 
+def test_pings_do_not_prolong_waiting(sockets: Sockets, start: Start) -> None:
+    ours, theirs = sockets
+    connection = make_connection(ours, observe=True, ping_interval=None)
+    stopped = threading.Event()
+
+    def ping() -> bool:
+        until = time.monotonic() + PATIENCE
+        with contextlib.suppress(OSError):
+            while not stopped.is_set() and time.monotonic() < until:
+                theirs.sendall(frame(PING))
+                theirs.recv(100)  # its pong
+        return stopped.is_set()
+
+    pinging = start(ping)
+    try:
+        with pytest.raises(TimeoutError, match=r"no message came within 0\.1 s"):
+            connection.recv(0.1)
+    finally:
+        gave_up = pinging.done()
+        stopped.set()
+        connection.abort()
+    assert outcome(pinging)
+    assert not gave_up
+
+
 def test_second_receiver_is_refused(pair: Pair, start: Start) -> None:
     server, client = pair
     first = start(server.recv)

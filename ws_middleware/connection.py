@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import json
+import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -60,10 +61,13 @@ class Connection(ConnectionInfo, abc.ABC):
 
         `TimeoutError` after `timeout` seconds, `ConnectionClosed` at the end.
         """
-        while True:
-            item = self.recv_item(timeout)
-            if isinstance(item, str | bytes):
-                return item
+        left, until = timeout, None if timeout is None else time.monotonic() + timeout
+        try:
+            while not isinstance(item := self.recv_item(left), (str, bytes)):
+                left = None if until is None else max(0.0, until - time.monotonic())
+        except TimeoutError:
+            raise TimeoutError(f"no message came within {timeout} s") from None
+        return item
 
     def recv_message(self, timeout: float | None = None) -> Message:
         """Receive the next message as a `TextMessage` or a `BinaryMessage`."""
