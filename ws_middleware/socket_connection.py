@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -37,7 +38,7 @@ __all__ = ["SocketConnection"]
 class SocketConnection(Connection):
     """Be one open WebSocket connection over a socket, for threads or greenlets."""
 
-    __slots__ = ("_driver", "_fragmenter", "_receiving")
+    __slots__ = ("_driver", "_receiving")
 
     def __init__(
         self,
@@ -49,8 +50,7 @@ class SocketConnection(Connection):
     ) -> None:
         super().__init__(driver.endpoint, request, subprotocol, agreements, identity)
         self._driver = driver
-        self._receiving = False
-        self._fragmenter: object | None = None  # the thread or greenlet that sends one in fragments
+        self._receiving = threading.Lock()  # held by the one who receives
 
     # --- receiving ---
 
@@ -77,19 +77,16 @@ class SocketConnection(Connection):
                 yield piece.data
 
     def _next(self, take: Callable[[], Any], timeout: float | None) -> Any:
-        driver = self._driver
-        with driver.lock:
-            if self._receiving:
-                raise ConcurrencyError(
-                    "another thread is receiving from this connection; one at a time receives"
-                )
-            self._receiving = True
+        if not self._receiving.acquire(blocking=False):
+            raise ConcurrencyError(
+                "another thread is receiving from this connection; one at a time receives"
+            )
         try:
-            item = driver.wait(take, timeout)
+            item = self._driver.wait(take, timeout)
         except TimeoutError:
             raise TimeoutError(f"no message came within {timeout} s") from None
         finally:
-            self._receiving = False
+            self._receiving.release()
         if isinstance(item, ConnectionClosed):
             raise item
         return item
@@ -125,7 +122,7 @@ class SocketConnection(Connection):
             self._driver.run(lambda: self._set_fragmenter(None))
 
     def _set_fragmenter(self, sender: object | None) -> None:
-        self._fragmenter = sender
+        self._driver.fragmenter = sender
 
     def _send_piece(self, sender: object, piece: Sendable, final: bool) -> None:
         message = as_message(piece)
@@ -133,13 +130,14 @@ class SocketConnection(Connection):
 
     def _run(self, action: Callable[[], None], sender: object | None = None) -> None:
         """Send something that must not come between another one's fragments."""
-        if sender is None and self._fragmenter is not None:
+        driver = self._driver
+        if sender is None and driver.fragmenter is not None:
             self._check_not_fragmenting()
-        if not self._driver.run(action, lambda: self._fragmenter is sender):
+        if not driver.send(action, sender):
             raise self._endpoint.closed
 
     def _check_not_fragmenting(self) -> None:
-        if self._fragmenter == self._driver.waiting.identify():
+        if self._driver.fragmenter == self._driver.waiting.identify():
             raise RuntimeError("this thread is sending a message in fragments; finish it first")
 
     def send_frame(self, frame: Frame, key: bytes = b"") -> None:

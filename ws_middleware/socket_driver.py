@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import get_ident
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from ws_middleware.attendant import look_after
 from ws_middleware.core.endpoint import Endpoint
@@ -84,6 +84,8 @@ class SocketDriver:
         self._half_closed = False
         self._give_up_at: float | None = None
         self._deadline: float | None = None
+        #: Who alone sends messages now, as he sends one in fragments (§5.4).
+        self.fragmenter: object | None = None
         #: Pings that somebody waits for, by payload: their latency in seconds once answered.
         self.pings: dict[bytes, float | None] = {}
         with self.lock:
@@ -108,40 +110,45 @@ class SocketDriver:
 
         `TimeoutError` after `timeout` seconds, `ConnectionClosed` when nothing can come any more.
         """
-        self._check_thread()
+        if get_ident() == self._carrier:
+            self._refuse_to_wait()
         if timeout is None and self._stream.can_wait:
             taken = self._wait_in_kernel(take)
             if taken is not None:
                 return taken
         return self._wait(self._reading, take, timeout)
 
-    def run(self, action: Callable[[], None], allowed: Callable[[], bool] | None = None) -> bool:
-        """Do something to the endpoint, and wait until the socket took what that sends.
+    def send(self, action: Callable[[], None], sender: object | None = None) -> bool:
+        """Send what is, or is part of, a message, and wait until the socket took it.
 
-        It is done under the lock, once it is `allowed`; `ConnectionClosed` if it never is.
-        False when the connection ended before the socket took everything.
+        The action is done under the lock, once `fragmenter` is `sender`; `ConnectionClosed` if
+        it never is. False when the connection ended before the socket took everything.
         """
         goal: int | None = None
         with self.lock:
-            if allowed is None or allowed():
+            if self.fragmenter is sender:
                 goal = self._act(action)
                 if self._sent >= goal:
                     return True
-        return self._wait_until_sent(goal, action, allowed)
+        return self._wait_until_sent(
+            goal, lambda: self._act(action) if self.fragmenter is sender else None
+        )
 
-    def _wait_until_sent(
-        self,
-        goal: int | None,
-        action: Callable[[], None],
-        allowed: Callable[[], bool] | None,
-    ) -> bool:
+    def run(self, action: Callable[[], None]) -> bool:
+        """Do something else to the endpoint, under the lock, and wait in the same way."""
+        with self.lock:
+            goal = self._act(action)
+        return self._wait_until_sent(goal, lambda: goal)
+
+    def _wait_until_sent(self, goal: int | None, act: Callable[[], int | None]) -> bool:
         def is_sent() -> bool | None:
             nonlocal goal
-            if goal is None and (allowed is None or allowed()):
-                goal = self._act(action)
+            if goal is None:
+                goal = act()
             return True if goal is not None and (self._sent >= goal or self.is_over) else None
 
-        self._check_thread()
+        if get_ident() == self._carrier:
+            self._refuse_to_wait()
         self._wait(self._writing, is_sent, None)
         assert goal is not None
         return self._sent >= goal
@@ -151,9 +158,8 @@ class SocketDriver:
         with self.lock:
             self._act(action)
 
-    def _check_thread(self) -> None:
-        if get_ident() == self._carrier:
-            raise RuntimeError("a blocking connection would stop the event loop that carries it")
+    def _refuse_to_wait(self) -> NoReturn:
+        raise RuntimeError("a blocking connection would stop the event loop that carries it")
 
     def attend(self) -> None:
         """Look after the connection while nobody waits for input."""
@@ -169,24 +175,27 @@ class SocketDriver:
 
     def _wait_in_kernel(self, take: Callable[[], _Result | None]) -> _Result | None:
         """Wait as most do, for the peer's bytes alone; None where that is not enough."""
-        turn = self._reading
+        endpoint, turn = self.endpoint, self._reading
         with self.lock:
             taken = take()
-            self._settle_if_needed()  # a close frame may have waited for that
+            if endpoint.output or endpoint.changed:  # a close frame may have waited for that
+                self._settle(time.monotonic())
             if taken is not None or not self._may_block or not turn.take():
                 return taken
         leads = True
         try:
             while True:
-                room = self.endpoint.room
+                room = endpoint.room
                 came = self._wait_for_input(room)
                 with self.lock:
                     if came is not None:
                         self._receive(came, time.monotonic(), room)
                         room = None  # it stays where it is if nobody else holds it
                     taken = take()
-                    if self._settle_if_needed() and taken is None:
-                        taken = take()  # which may have been after a pong
+                    if endpoint.output or endpoint.changed or turn.others:
+                        self._settle(time.monotonic())
+                        if taken is None:
+                            taken = take()  # which may have been after a pong
                     if taken is not None or came is None or not self._may_block:
                         leads = False
                         self._give(turn)
@@ -200,7 +209,8 @@ class SocketDriver:
     def _may_block(self) -> bool:
         """Tell whether nothing is worth waiting for but the peer's bytes."""
         endpoint = self.endpoint
-        return not (self._unsent or self._ended or endpoint.is_over or endpoint.is_full)
+        is_full = endpoint.queue and endpoint.is_full
+        return not (is_full or self._unsent or self._ended or endpoint.is_over)
 
     def _wait(
         self, turn: _Turn, take: Callable[[], _Result | None], timeout: float | None
@@ -288,16 +298,9 @@ class SocketDriver:
         action()
         self._gather()
         goal = self._queued
-        self._settle_if_needed()
-        return goal
-
-    def _settle_if_needed(self) -> bool:
-        """Settle, and tell whether there was anything to do."""
-        endpoint = self.endpoint
-        if endpoint.output or endpoint.changed or self._reading.others or self._writing.others:
+        if self.endpoint.changed or self._reading.others or self._writing.others:
             self._settle(time.monotonic())
-            return True
-        return False
+        return goal
 
     def _read(self, now: float) -> None:
         endpoint, stream = self.endpoint, self._stream
@@ -360,7 +363,7 @@ class SocketDriver:
     def _gather(self) -> None:
         """Send what the endpoint has to send, behind what was not sent yet."""
         pieces = self.endpoint.pieces_to_send()
-        if len(pieces) > (PIECES if self._stream.can_wait else 1):
+        if len(pieces) > 1 and (len(pieces) > PIECES or not self._stream.can_wait):
             pieces = [b"".join(pieces)]  # TLS wants to be given the same again
         if pieces:
             self._send(pieces)
