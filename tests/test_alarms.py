@@ -1,4 +1,4 @@
-"""Alarms ring in time, together where they may, and keep nobody alive."""
+"""Alarms ring in time, together where they may, and keep nobody alive whom they are done with."""
 
 from __future__ import annotations
 
@@ -60,15 +60,19 @@ async def test_alarms_that_are_taken_back_do_not_ring() -> None:
     assert (kept.woken, gone.woken) == ([moment], [])
 
 
+@pytest.mark.parametrize("rings", [False, True])
 @in_virtual_time
-async def test_alarms_keep_nobody_alive() -> None:
+async def test_alarms_that_rang_or_were_taken_back_keep_nobody_alive(rings: bool) -> None:
     loop, alarms = asyncio.get_running_loop(), Alarms()
     sleeper = Sleeper()
-    alarms.set(loop, sleeper, loop.time() + 10.0)
+    moment = alarms.set(loop, sleeper, loop.time() + 10.0)
+    if rings:
+        await asyncio.sleep(20)
+    else:
+        alarms.cancel(sleeper, moment)
     gone = weakref.ref(sleeper)
     del sleeper
     assert gone() is None
-    await asyncio.sleep(20)
 
 
 def test_each_loop_has_its_own_alarms_as_long_as_it_lives() -> None:

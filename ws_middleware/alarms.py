@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from typing import Protocol
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 __all__ = ["Alarms", "alarms_of"]
 
@@ -26,20 +26,21 @@ class Sleeper(Protocol):
 
 
 class Alarms:
-    """Ring for many sleepers, and keep none of them alive."""
+    """Ring for many sleepers, each of whom takes back what he does not wait for any more."""
 
     def __init__(self) -> None:
-        self._sleepers: dict[float, WeakSet[Sleeper]] = {}
+        self._sleepers: dict[float, set[Sleeper]] = {}
 
     def set(self, loop: asyncio.AbstractEventLoop, sleeper: Sleeper, deadline: float) -> float:
         """Set an alarm; gives the moment at which it will ring."""
         moment = deadline
         if deadline > loop.time() + FAR:
             moment = math.ceil(deadline / GRAIN) * GRAIN
-        if moment not in self._sleepers:
-            self._sleepers[moment] = WeakSet()
+        sleepers = self._sleepers.get(moment)
+        if sleepers is None:
+            sleepers = self._sleepers[moment] = set()
             loop.call_at(moment, self._ring, loop, moment)
-        self._sleepers[moment].add(sleeper)
+        sleepers.add(sleeper)
         return moment
 
     def cancel(self, sleeper: Sleeper, moment: float) -> None:

@@ -41,7 +41,6 @@ class StreamDriver(asyncio.BufferedProtocol):
     """Drive an endpoint over an asyncio transport."""
 
     __slots__ = (
-        "__weakref__",
         "_alarms",
         "_block",
         "_half_closed",

@@ -10,6 +10,8 @@ from math import inf
 
 __all__ = ["Keepalive"]
 
+_NEVER = -inf
+
 
 class Keepalive:
     """Follow the silence of one peer; `interval` None never pings, `timeout` None waits on.
@@ -24,7 +26,7 @@ class Keepalive:
         self._timeout = timeout
         #: When the last sign of life came.
         self.heard_at: float = now
-        self._asked_at = -inf  # what came before the last sign of life was answered by it
+        self._asked_at = _NEVER  # what came before the last sign of life was answered by it
 
     def asked(self, now: float) -> None:
         """Note that the peer was asked, or would have been if it took anything."""
