@@ -15,7 +15,6 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self
 
-from ws_middleware.core.endpoint import State
 from ws_middleware.core.extensions import Agreement
 from ws_middleware.core.frames import CloseCode, Frame
 from ws_middleware.core.messages import (
@@ -256,11 +255,11 @@ class AsyncConnection(ConnectionInfo):
         It cannot be while the peer does not keep up (`write_high_water`), while another task
         sends a message in fragments, and once the connection is closing.
         """
-        endpoint = self._endpoint
-        if self._driver.write_paused or endpoint.is_fragmenting or endpoint.state is not State.OPEN:
+        endpoint, driver = self._endpoint, self._driver
+        if driver.write_paused or not endpoint.can_send_at_once:
             return False
         endpoint.send_message(message)
-        self._driver.settle()
+        driver.settle()
         return True
 
     async def _send_pieces(self, pieces: Iterable[Sendable] | AsyncIterable[Sendable]) -> None:

@@ -228,6 +228,7 @@ def test_messages_and_fragments_leave_in_their_order() -> None:
     endpoint.send_message("text")
     endpoint.send_fragment(b"frag", final=False)
     assert endpoint.is_fragmenting
+    assert not endpoint.can_send_at_once
     endpoint.send_fragment(b"ments", final=True)
     assert output(endpoint) == [
         Received(TEXT, b"text", True, 0),
@@ -266,6 +267,15 @@ SENDINGS: list[Callable[[Endpoint], None]] = [
     lambda endpoint: endpoint.ping(b"", NOW),
     lambda endpoint: endpoint.pong(b""),
 ]
+
+
+def test_messages_may_be_sent_at_once_until_the_closing_begins() -> None:
+    endpoint = make(max_queue=1)
+    assert endpoint.can_send_at_once
+    endpoint.receive_data(frame(TEXT, "unanswered") + close(1000), NOW)
+    endpoint.next_message()
+    assert endpoint.can_send
+    assert not endpoint.can_send_at_once
 
 
 @pytest.mark.parametrize("sending", SENDINGS)

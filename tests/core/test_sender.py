@@ -402,6 +402,29 @@ def test_shared_message_is_sent_like_any_other(
         assert sent(sender, masked=masked) == [Received(opcode, payload, fin=True, rsv=0)]
 
 
+@pytest.mark.parametrize("size", [3, LARGE])
+def test_servers_send_the_same_frame_of_a_shared_message(size: int) -> None:
+    shared, senders = SharedMessage(bytes(size)), (server(), server())
+    for sender in senders:
+        sender.message("a")
+        sender.message(shared)
+    outputs = [sender.output[1] for sender in senders]
+    assert outputs[0] is outputs[1]
+    many = [sender.pieces_to_send() for sender in senders]
+    assert [len(pieces) for pieces in many] == ([1, 1] if size < LARGE else [2, 2]), "not copied"
+    assert [got.payload for got in read_frames(b"".join(many[0]))] == [b"a", bytes(size)]
+
+
+def test_clients_mask_a_shared_message_each() -> None:
+    shared = SharedMessage("news")
+    for key in (b"\x01\x02\x03\x04", b"abcd"):
+        sender = client(key)
+        sender.message(shared)
+        data = written(sender)
+        assert data[2:6] == key
+        assert [got.payload for got in read_frames(data, masked=True)] == [b"news"]
+
+
 def test_extension_is_told_what_of_a_shared_message_is_not_to_be_compressed() -> None:
     extension = Reversing()
     sender = server(extension)

@@ -421,6 +421,11 @@ class Endpoint:
         """Tell whether messages may still be sent: not behind our close frame (§5.5.1)."""
         return self._close_sent is None and not self.is_over
 
+    @property
+    def can_send_at_once(self) -> bool:
+        """Tell whether a whole message may be sent: nothing ends, and no other one is under way."""
+        return self._we_began is None and not self._sender.is_fragmenting
+
     def _check_open(self) -> None:
         if not self.can_send:
             raise self.closed

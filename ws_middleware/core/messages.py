@@ -63,7 +63,7 @@ class SharedMessage:
     TextMessage(data='news', compress=True)
     """
 
-    __slots__ = ("encoded", "message", "payload")
+    __slots__ = ("encoded", "frame", "message", "payload")
 
     def __init__(self, message: Sendable) -> None:
         self.message: Message = as_message(message)
@@ -72,6 +72,8 @@ class SharedMessage:
         self.payload: bytes = data.encode() if isinstance(data, str) else data
         #: What extensions made of that, by what they have to agree on for it.
         self.encoded: dict[Hashable, bytes] = {}
+        #: The frame of those that have no extensions, once one of them made it.
+        self.frame: bytes | None = None
 
 
 #: What `send` takes as one message, or as one fragment.

@@ -62,12 +62,21 @@ class Sender(Outlet):
             else:
                 payload = message.encode() if isinstance(message, str) else message
                 self._write_either(first, payload, self._sole.encode_payload(payload))
-        elif isinstance(message, SharedMessage) and message.message.compress:
-            first = WHOLE_TEXT if isinstance(message.message, TextMessage) else WHOLE_BINARY
-            changed = None if self._sole is None else self._sole.encode_shared(message)
-            self._write_either(first, message.payload, changed)
+        elif isinstance(message, SharedMessage) and self._sole is None and self._random is None:
+            self._share(message)
+        elif isinstance(message, SharedMessage) and self._sole and message.message.compress:
+            changed = self._sole.encode_shared(message)
+            self._write_either(_first_byte(message), message.payload, changed)
         else:
             self._message(as_message(message))
+
+    def _share(self, message: SharedMessage) -> None:
+        """Send the one frame that all send who neither mask it nor have an extension."""
+        if message.frame is None:
+            message.frame = encode_frame(_first_byte(message), message.payload)
+        self.output.append(message.frame)
+        if len(message.frame) >= LARGE:
+            self._has_large = True
 
     def _write_either(self, first: int, payload: bytes, changed: bytes | None) -> None:
         """Send a payload, or what the sole extension made of it."""
@@ -146,6 +155,10 @@ class Sender(Outlet):
             self._has_large = True
         else:
             self.output.append(encode_frame(first, payload, key))
+
+
+def _first_byte(message: SharedMessage) -> int:
+    return WHOLE_TEXT if isinstance(message.message, TextMessage) else WHOLE_BINARY
 
 
 def _frame(message: Message) -> Frame:
