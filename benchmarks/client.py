@@ -15,7 +15,8 @@ from benchmarks.clients import CLIENTS, MAX_SIZE
 from benchmarks.measure import load_core, server_core
 from benchmarks.report import make_report
 from ws_middleware import AsyncConnection, WebSockets
-from ws_middleware.server import ServerConfig, bind, serve
+from ws_middleware.listening import bind
+from ws_middleware.server import ServerConfig, serve
 
 RESULTS = Path(__file__).with_name("CLIENT_RESULTS.md")
 

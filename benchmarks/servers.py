@@ -30,7 +30,8 @@ from ws_middleware import (
     WebSockets,
     broadcast,
 )
-from ws_middleware.server import ServerConfig, bind, serve
+from ws_middleware.listening import bind
+from ws_middleware.server import ServerConfig, serve
 
 __all__ = ["BROADCASTING", "SERVERS", "WITHOUT_COMPRESSION", "WITHOUT_CROWDS"]
 

@@ -48,7 +48,7 @@ LAYERS = {
         asgi.hypercorn asgi.gunicorn asgi.install asgi.tunnel asgi.event_endpoint asgi.events
         asgi.foreign_loop
         asgi.middleware
-        server
+        listening server
         client.credentials client.proxies client.watching client.plan client.socks
         client.opening client.blocking client.asynchronous client.backoff client.reconnecting client
     """,

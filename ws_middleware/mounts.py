@@ -12,9 +12,10 @@ from ws_middleware.core.endpoint import UNAUTHORIZED
 from ws_middleware.core.frames import Close, encode_close
 from ws_middleware.handler_threads import MAX_THREADS, MAX_WAITING
 from ws_middleware.info import ConnectionInfo
+from ws_middleware.listening import listening
 from ws_middleware.options import Options
 from ws_middleware.routing import Router
-from ws_middleware.server import ServerConfig, check_no_loop, listening, serve
+from ws_middleware.server import ServerConfig, check_no_loop, serve
 from ws_middleware.wsgi.middleware import WSGIMiddleware
 from ws_middleware.wsgi.types import WSGIApp
 

@@ -21,8 +21,9 @@ from ws_middleware.cli.arguments import Parser, path, ping_interval, positive_si
 from ws_middleware.cli.certificate import CertificateError, check_certificate
 from ws_middleware.cli.processes import CANNOT_START, Reloader, Supervisor
 from ws_middleware.cli.target import TargetError, Targets
+from ws_middleware.listening import ListenError, listening
 from ws_middleware.logs import format_address
-from ws_middleware.server import ListenError, ServerConfig, listening, serve
+from ws_middleware.server import ServerConfig, serve
 from ws_middleware.version import VERSION
 
 __all__ = ["serve_command"]
