@@ -10,12 +10,12 @@ PALINDROME = b"level"
 
 
 class Reversing(PayloadExtension):
-    """Turn payloads round, and count how often frames were made for it."""
+    """Turn payloads round, and count how often frames were made for it, and it could rest."""
 
     reserved_bits = RSV2
 
     def __init__(self) -> None:
-        self.frames = 0
+        self.frames = self.rests = 0
         self.budgets: list[int | None] = []
 
     def encode_payload(self, payload: bytes) -> bytes | None:
@@ -24,6 +24,9 @@ class Reversing(PayloadExtension):
     def decode_payload(self, payload: bytes, budget: int | None) -> bytes:
         self.budgets.append(budget)
         return payload[::-1]
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def encode(self, frame: Frame) -> Frame:
         self.frames += 1

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.core.pair import ConnectionPair, Ending
+from tests.core.reversing import Reversing
 from tests.core.wire import INVALID_TEXT, close, close_of, read_frames
 from tests.peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Received, frame
 from ws_middleware.core.endpoint import ANSWER_TIME, MAX_UNANSWERED_PINGS, Endpoint, Item, State
@@ -385,6 +386,19 @@ def test_too_early_a_call_does_nothing() -> None:
 
 def test_without_keepalive_there_is_no_deadline() -> None:
     assert make(ping_interval=None).next_deadline(NOW) is None
+
+
+def test_extensions_rest_where_nothing_is_sent_between_two_pings() -> None:
+    extension = Reversing()
+    endpoint = make(extension, ping_interval=20)
+    rests, now = [], NOW
+    for sends in (True, False, False, True, False):
+        if sends:
+            endpoint.send_message("x")
+        now = ring(endpoint, now)
+        receive(endpoint, frame(PONG), now=now)
+        rests.append(extension.rests)
+    assert rests == [0, 1, 2, 2, 3]
 
 
 def test_blocked_writes_are_silence_too_and_add_no_pings() -> None:

@@ -441,6 +441,13 @@ def test_extensions_change_shared_messages_too() -> None:
     assert sent(sender) == [Received(TEXT, b"Aa!", fin=True, rsv=0)]
 
 
+def test_all_extensions_are_told_to_rest() -> None:
+    reversing = Reversing()
+    sender = server(reversing, Stamp("a"))
+    sender.rest()
+    assert reversing.rests == 1
+
+
 def test_extensions_leave_control_frames_alone() -> None:
     sender = server(Stamp("a"))
     sender.control(PING, b"ping")

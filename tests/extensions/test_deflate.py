@@ -158,6 +158,20 @@ def test_larger_windows_find_more() -> None:
     assert sizes == sorted(set(sizes), reverse=True)
 
 
+@pytest.mark.parametrize("final", [True, False])
+def test_compressor_that_rested_refers_to_nothing_before(final: bool) -> None:
+    deflater, inflater = make_deflater(), make_inflater()
+    before = deflater.deflate(TALK, final)
+    deflater.rest()
+    behind = deflater.deflate(TALK, True)
+    assert len(behind) >= len(before[:-4])
+    if final:
+        assert inflate(behind) == TALK, "for a peer that has seen nothing before"
+        assert inflate(before, inflater) == inflate(behind, inflater) == TALK
+    else:
+        assert inflate(before + behind, inflater) == TALK + TALK
+
+
 # --- messages of many connections ---
 
 

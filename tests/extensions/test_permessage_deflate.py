@@ -651,6 +651,19 @@ def test_defaults_agree_on_small_windows() -> None:
     assert pair.accepted[0].agreed == pair.confirmed[0].agreed
 
 
+def test_silent_connection_remembers_nothing() -> None:
+    pair = ConnectionPair(client_extensions=[PermessageDeflate()], ping_interval=20)
+    sizes = []
+    for pings in (0, 1, 2):
+        for _ in range(pings):
+            pair.now = pair.server.next_deadline(pair.now) or pair.now
+            pair.server.handle_timeout(pair.now)
+            pair.run()
+        pair.server.send_message("".join(map(str, range(300))))
+        sizes.append(len(pair.server.data_to_send()))
+    assert sizes[1] < sizes[0] == sizes[2]
+
+
 @pytest.mark.parametrize("data", [b"", "a", "small", 300 * "large "])
 def test_peers_read_shared_messages_among_their_own(data: str | bytes) -> None:
     pair = ConnectionPair(client_extensions=[PermessageDeflate()])

@@ -97,6 +97,7 @@ class Endpoint:
         "_receiver",
         "_role",
         "_sender",
+        "_sent_before",
         "_skipping",
         "_streaming",
         "_we_began",
@@ -134,6 +135,7 @@ class Endpoint:
         self.queue: list[Data | Payload | Ping | Pong] = self._receiver.queue
         self._observe_control = observe_control
         self._streaming = self._skipping = False  # the message under way is being taken in pieces
+        self._sent_before = 0  # how many messages, when the peer was asked last
         self._answering = False  # the application has a message and has not asked on
         self._pings: Sequence[tuple[bytes, float]] = ()  # unanswered: payload and time
         self._received_at = now  # the last bytes came
@@ -574,6 +576,9 @@ class Endpoint:
             if not self.write_blocked:
                 self._ping(b"", now)
             self._keepalive.asked(now)
+            if self.messages_sent == self._sent_before:
+                self._sender.rest()
+            self._sent_before = self.messages_sent
 
     def _on_closing_timeout(self) -> None:
         if self._close_sent is None:

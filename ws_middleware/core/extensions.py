@@ -66,6 +66,9 @@ class ActiveExtension:
         """Change a message before it is delivered."""
         return message
 
+    def rest(self) -> None:
+        """Free what can be made again: no message has been sent for a while."""
+
 
 class PayloadExtension(ActiveExtension, abc.ABC):
     """Be one that changes but the payloads of data frames, and marks what it changed.

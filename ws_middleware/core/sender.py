@@ -141,6 +141,11 @@ class Sender(Outlet):
             self.control(Opcode.PONG, payload)
             self.output[self._last_pong] = self.output.pop()
 
+    def rest(self) -> None:
+        """Tell the extensions that nothing has been sent for a while."""
+        for extension in self._extensions:
+            extension.rest()
+
     def _data(self, frame: Frame) -> None:
         for extension in self._extensions:
             frame = extension.encode(frame)

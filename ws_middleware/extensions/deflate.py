@@ -82,8 +82,12 @@ class Deflater:
         self._takeover = takeover
         self._contexts = contexts
 
-    def __del__(self) -> None:
+    def rest(self) -> None:
+        """Forget what was sent; a peer that remembers it does no harm."""
         self._contexts.take(id(self))
+
+    def __del__(self) -> None:
+        self.rest()
 
     def deflate(self, payload: bytes, final: bool) -> bytes:
         """Compress a piece; the last one of a unit comes without the tail of its flush."""

@@ -136,6 +136,9 @@ class _Active(PayloadExtension):
     def decode_payload(self, payload: bytes, budget: int | None) -> bytes:
         return self._inflater.inflate(payload, True, budget)
 
+    def rest(self) -> None:
+        self._deflater.rest()
+
     def encode(self, frame: Frame) -> Frame:
         if not frame.compress:
             return frame
