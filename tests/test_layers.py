@@ -44,10 +44,9 @@ LAYERS = {
         wsgi.middleware wsgi
         raw accepting
         asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.takeover
-        asgi.scopes asgi.uvicorn asgi.direct asgi.guard asgi.pump asgi.streams asgi.windows
-        asgi.hypercorn asgi.gunicorn asgi.install asgi.tunnel asgi.event_endpoint asgi.events
-        asgi.foreign_loop
-        asgi.middleware
+        asgi.scopes asgi.uvicorn asgi.direct asgi.lending asgi.guard asgi.pump asgi.streams
+        asgi.windows asgi.hypercorn asgi.gunicorn asgi.install asgi.tunnel asgi.event_endpoint
+        asgi.events asgi.foreign_loop asgi.middleware
         listening server
         client.credentials client.proxies client.watching client.plan client.socks
         client.opening client.blocking client.asynchronous client.backoff client.reconnecting client
@@ -72,10 +71,11 @@ IMPURE = """
 THIRD_PARTIES = {
     "werkzeug": ["auth.stores", "request", "routing"],
     "passlib": ["auth.files"],
-    "h11": ["asgi.guard", "request_reader", "response_reader"],
+    "h11": ["asgi.guard", "asgi.lending", "request_reader", "response_reader"],
     "uvicorn": [
         "asgi.uvicorn",
         "asgi.guard",
+        "asgi.lending",
         "asgi.install",
         "asgi.streams",
         "asgi.hypercorn",

@@ -17,7 +17,7 @@ from tests.core.wire import close
 from tests.inprocess import FakeTransport, in_virtual_time, settled
 from tests.peer import TEXT, frame
 from ws_middleware.aio import AsyncConnection
-from ws_middleware.asgi import guard
+from ws_middleware.asgi import lending
 from ws_middleware.asgi.guard import HTTPGuard
 from ws_middleware.asgi.uvicorn import WebSocketProtocol
 from ws_middleware.driver import BLOCK
@@ -96,10 +96,10 @@ class Guarded:
 @pytest.fixture(params=[H11Protocol, HttpToolsProtocol], ids=["h11", "httptools"], autouse=True)
 def uvicorns_parser(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let plain HTTP be spoken by each of uvicorn's own protocols."""
-    former = guard._WatchedHTTP.__bases__
-    guard._WatchedHTTP.__bases__ = (request.param,)
+    former = lending.WatchedHTTP.__bases__
+    lending.WatchedHTTP.__bases__ = (request.param,)
     yield
-    guard._WatchedHTTP.__bases__ = former
+    lending.WatchedHTTP.__bases__ = former
 
 
 def plain(path: str = "/page", *lines: str, method: str = "GET") -> bytes:

@@ -2,8 +2,7 @@
 
 Each request head is read here, completely, before anybody else sees a byte of it. A request
 that means to open a WebSocket goes to our protocol with every byte behind it; any other is lent
-to uvicorn's own HTTP protocol, one request at a time. Only there does a body end where it
-ends here: what the two could read differently is refused or left out.
+to uvicorn's own HTTP protocol, one request at a time.
 """
 
 from __future__ import annotations
@@ -16,9 +15,15 @@ from typing import Any, cast
 
 import h11
 from uvicorn.config import Config
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.server import ServerState
 
+from ws_middleware.asgi.lending import (
+    Body,
+    LentTransport,
+    WatchedHTTP,
+    has_body,
+    without_ignored,
+)
 from ws_middleware.asgi.lingering import LingeringClose
 from ws_middleware.asgi.uvicorn import WebSocketProtocol
 from ws_middleware.core.handshake import RequestHead, encode_refusal, is_attempt
@@ -32,10 +37,6 @@ from ws_middleware.request_reader import HeadReader, parse_head
 __all__ = ["HTTPGuard"]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
-
-
-#: How many bytes of a body are looked at in one go.
-PIECE = 65_536
 
 
 class HTTPGuard(asyncio.Protocol):
@@ -64,9 +65,9 @@ class HTTPGuard(asyncio.Protocol):
         )
         self._timer: asyncio.TimerHandle | None = None
         self._reader = HeadReader(options)
-        self._body: _Body | None = None
+        self._body: Body | None = None
         self._http: Any = None  # uvicorn's protocol, once it was needed
-        self._lent: _LentTransport | None = None
+        self._lent: LentTransport | None = None
         self._busy = False  # a TLS handshake or a request is under way
         self._answered = False  # the response to that request is complete
         self._waiting = bytearray()  # what came meanwhile
@@ -223,16 +224,16 @@ class HTTPGuard(asyncio.Protocol):
             self._start_http()
         assert self._lent is not None
         self._lent.has_written = False
-        self._body = _Body(raw_head) if _has_body(head) else None
-        self._http.data_received(_without_ignored(head, raw_head))
+        self._body = Body(raw_head) if has_body(head) else None
+        self._http.data_received(without_ignored(head, raw_head))
         if self._body is not None:
             self._take_body(rest)
         else:
             self._waiting += rest
 
     def _start_http(self) -> None:
-        self._lent = _LentTransport(self.transport)
-        self._http = _WatchedHTTP(
+        self._lent = LentTransport(self.transport)
+        self._http = WatchedHTTP(
             config=self._config, server_state=self._server_state, app_state=self._app_state
         )
         self._http.watcher = self._on_response_complete
@@ -293,10 +294,6 @@ def _pass_on(transport: asyncio.Transport, data: bytes) -> None:
     protocol.buffer_updated(len(data))
 
 
-def _has_body(head: RequestHead) -> bool:
-    return any(name.lower() in ("content-length", "transfer-encoding") for name, _ in head.fields)
-
-
 def _check_framing(head: RequestHead) -> None:
     # "Transfer-Encoding and Content-Length … ought to be handled as an error" (RFC 9112 §6.3)
     fields = head.fields
@@ -307,81 +304,3 @@ def _check_framing(head: RequestHead) -> None:
     # The preface of HTTP/2 above all: uvicorn's parser takes it for an upgrade, and never answers.
     if head.version not in ("1.0", "1.1") and not is_attempt(head):
         raise HandshakeError(400, "this is HTTP/1.1 (RFC 9112 §2.3)")
-
-
-def _without_ignored(head: RequestHead, raw_head: bytes) -> bytes:
-    """Leave out the fields that a server may or must ignore, where uvicorn does not.
-
-    With an Upgrade its parser takes the body for the next request ("a server MAY ignore" it,
-    RFC 9110 §7.8); an Expect of HTTP/1.0 would be answered with a 1xx (§10.1.1).
-    """
-    ignored = {b"upgrade", b"expect"} if head.version == "1.0" else {b"upgrade"}
-    lines = raw_head.split(b"\r\n")
-    return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in ignored)
-
-
-class _Body:
-    """Find the end of a request's body."""
-
-    def __init__(self, head: bytes) -> None:
-        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + BLOCK)
-        self._parser.receive_data(head)
-        self._parser.next_event()
-
-    def feed(self, data: bytes) -> int | None:
-        """Take bytes; returns how many of them belong to the body once it has ended."""
-        # In pieces: h11 asks for its limit only where something is not complete yet.
-        for start in range(0, len(data) or 1, PIECE):
-            piece = data[start : start + PIECE]
-            if piece:
-                self._parser.receive_data(piece)
-            while (event := self._parser.next_event()) is not h11.NEED_DATA:
-                if isinstance(event, h11.EndOfMessage):
-                    return start + len(piece) - len(self._parser.trailing_data[0])
-        return None
-
-
-class _LentTransport:
-    """Be the transport for uvicorn's HTTP protocol until it is taken back."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._is_lent = True
-        self.has_written = False  # anything of the response
-
-    def take_back(self) -> None:
-        """Let no call through any more, such as that of a keep-alive timer."""
-        self._is_lent = False
-
-    def write(self, data: bytes) -> None:
-        if self._is_lent:
-            self.has_written = True
-            self._transport.write(data)
-
-    def is_closing(self) -> bool:
-        return not self._is_lent or self._transport.is_closing()
-
-    def __getattr__(self, name: str) -> Any:
-        if self._is_lent:
-            return getattr(self._transport, name)
-        return _ignore
-
-
-def _ignore(*arguments: object) -> None:
-    pass
-
-
-class _WatchedHTTP(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """Be uvicorn's HTTP protocol, and tell when a response is complete."""
-
-    watcher: Callable[[], None]
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self.watcher()
-
-    def send_400_response(self, msg: str) -> None:
-        if self.transport.has_written:
-            self.transport.close()
-        else:
-            super().send_400_response(msg)
