@@ -43,8 +43,9 @@ LAYERS = {
         wsgi.mod_wsgi wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving
         wsgi.middleware wsgi
         raw accepting
-        asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.takeover
-        asgi.scopes asgi.uvicorn asgi.direct asgi.lending asgi.guard asgi.pump asgi.streams
+        asgi asgi.types asgi.adapting asgi.lingering asgi.outcome asgi.pending asgi.session
+        asgi.takeover asgi.handshake asgi.direct asgi.scopes asgi.handover
+        asgi.uvicorn_options asgi.uvicorn asgi.lending asgi.guard asgi.pump asgi.streams
         asgi.windows asgi.hypercorn asgi.gunicorn asgi.install asgi.tunnel asgi.event_endpoint
         asgi.events asgi.foreign_loop asgi.middleware
         listening server
@@ -73,6 +74,9 @@ THIRD_PARTIES = {
     "passlib": ["auth.files"],
     "h11": ["asgi.guard", "asgi.lending", "request_reader", "response_reader"],
     "uvicorn": [
+        "asgi.pending",
+        "asgi.handshake",
+        "asgi.uvicorn_options",
         "asgi.uvicorn",
         "asgi.guard",
         "asgi.lending",

@@ -15,8 +15,8 @@ from tests.asgi.handshaking import App, Handshake, request_bytes
 from tests.core.wire import close
 from tests.inprocess import in_virtual_time, settled
 from tests.peer import BINARY, CLOSE, TEXT, frame
+from ws_middleware.asgi.handshake import EXTENSION
 from ws_middleware.asgi.session import ClientDisconnected
-from ws_middleware.asgi.uvicorn import EXTENSION
 from ws_middleware.options import Options
 
 Event = dict[str, Any]

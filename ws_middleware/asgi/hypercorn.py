@@ -38,7 +38,7 @@ from hypercorn.utils import valid_server_name
 from uvicorn.server import ServerState
 
 from ws_middleware.asgi.lingering import LingeringClose
-from ws_middleware.asgi.streams import StreamHandshake, StreamTransport, Terms
+from ws_middleware.asgi.streams import StreamHandshake, StreamTransport
 from ws_middleware.asgi.types import Scope
 from ws_middleware.asgi.windows import Windows
 from ws_middleware.errors import HandshakeError
@@ -140,7 +140,8 @@ class WebSocketStream:
     def _begin(self, event: Request) -> None:
         scope = self._make_scope(event)
         options = self._make_options()
-        handshake = StreamHandshake(Terms(self._app.app, options), _state_of(self._context), scope)
+        state = _state_of(self._context)
+        handshake = StreamHandshake(self._app.app, options, state, scope)
         if self._context.terminated.is_set():
             handshake.shutdown()
         tell = functools.partial(self._tell, scope, time.time())

@@ -7,11 +7,12 @@ raised in the application; after the end `receive` keeps telling of it and `send
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ws_middleware.aio import AsyncConnection
-from ws_middleware.asgi.types import Event
+from ws_middleware.asgi.types import ASGIApp, Event, Scope
 from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode, truncate_reason
 from ws_middleware.core.handshake import offered_subprotocols
@@ -20,9 +21,11 @@ from ws_middleware.driver import StreamDriver
 from ws_middleware.errors import ConnectionClosed, HandshakeError
 
 if TYPE_CHECKING:
-    from ws_middleware.asgi.uvicorn import WebSocketProtocol
+    from ws_middleware.asgi.handshake import Handshake
 
 __all__ = ["ClientDisconnected", "Session"]
+
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 
 class ClientDisconnected(OSError):
@@ -32,7 +35,7 @@ class ClientDisconnected(OSError):
 class Session:
     """Be the `receive` and `send` of one application call."""
 
-    def __init__(self, handshake: WebSocketProtocol) -> None:
+    def __init__(self, handshake: Handshake) -> None:
         self._handshake = handshake
         self._connection: AsyncConnection | None = None
         self._driver: StreamDriver | None = None
@@ -49,6 +52,21 @@ class Session:
     def has_accepted(self) -> bool:
         """Tell whether it was the application itself that accepted the handshake."""
         return self._connection is not None
+
+    async def run(self, app: ASGIApp) -> None:
+        """Call the application, and close what it leaves open."""
+        request = self._handshake.request
+        try:
+            await app(cast(Scope, request.scope), self.receive, self.send)
+        except Exception as error:
+            if not self._is_end(error):
+                logger.exception("the application failed for %a", request.path)
+            self._finish(error)
+        except BaseException as error:
+            self._finish(error)
+            raise
+        else:
+            self._finish(None)
 
     # --- what the application calls ---
 
@@ -169,7 +187,12 @@ class Session:
 
     # --- what happens when the application ends ---
 
-    def finish(self, error: BaseException | None) -> None:
+    def _is_end(self, error: Exception) -> bool:
+        """Tell whether an exception only says that the peer left while the app was at work."""
+        ended = self._handshake.is_closing
+        return ended and isinstance(error, (ClientDisconnected, ConnectionClosed))
+
+    def _finish(self, error: BaseException | None) -> None:
         """Close what the application left open: 1000 when it returned, 1011 when it raised."""
         if self._connection is not None:
             if error is None:
