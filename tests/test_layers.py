@@ -46,8 +46,8 @@ LAYERS = {
         asgi asgi.types asgi.adapting asgi.lingering asgi.outcome asgi.pending asgi.session
         asgi.takeover asgi.handshake asgi.direct asgi.scopes asgi.handover
         asgi.uvicorn_options asgi.uvicorn asgi.lending asgi.guard asgi.pump asgi.streams
-        asgi.windows asgi.hypercorn asgi.gunicorn asgi.install asgi.tunnel asgi.event_endpoint
-        asgi.events asgi.foreign_loop asgi.middleware
+        asgi.windows asgi.hypercorn_transport asgi.hypercorn asgi.gunicorn asgi.install
+        asgi.tunnel asgi.event_endpoint asgi.events asgi.foreign_loop asgi.middleware
         listening server
         client.credentials client.proxies client.watching client.plan client.socks
         client.opening client.blocking client.asynchronous client.backoff client.reconnecting client
@@ -88,7 +88,7 @@ THIRD_PARTIES = {
         "server",
     ],
     "h2": ["asgi.windows"],
-    "hypercorn": ["asgi.hypercorn"],
+    "hypercorn": ["asgi.hypercorn", "asgi.hypercorn_transport"],
     "gunicorn": ["asgi.gunicorn"],
     "a2wsgi": ["asgi.adapting"],
     "trio": ["asgi.foreign_loop"],
