@@ -280,6 +280,70 @@ async def test_disconnect_is_told_again_and_again(
     assert told == 3 * [{"type": "websocket.disconnect", "code": code, "reason": reason}]
 
 
+@pytest.mark.parametrize(
+    ("data", "code", "reason"),
+    [
+        (frame(TEXT, "a" * 200), 1009, "message of more than max_message_size=100 bytes"),
+        (frame(TEXT, b"\xff"), 1007, "text is not valid UTF-8: invalid start byte"),
+        (frame(TEXT, "a", rsv=4), 1002, "reserved bit set that no extension claimed"),
+    ],
+)
+@in_virtual_time
+async def test_app_is_told_why_we_failed_the_connection(
+    data: bytes, code: int, reason: str
+) -> None:
+    told: list[Event] = []
+
+    async def receive_on(receive: Any) -> None:
+        told.extend([await receive() for _ in range(2)])
+
+    limited = Options(max_message_size=100, extensions=(), ping_interval=None)
+    handshake = Handshake(script(ACCEPT, then=receive_on), options=limited)
+    await settled()
+    handshake.transport.feed(data)
+    await settled()  # it does not wait for the peer's answer
+    assert [(event["code"], event["reason"].split(" (")[0]) for event in told] == 2 * [
+        (code, reason)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "reason"), [(close(4001, "bye"), 4001, "bye"), (None, 4321, "enough")]
+)
+@in_virtual_time
+async def test_app_that_closed_is_told_the_peers_code_or_its_own(
+    answer: bytes | None, code: int, reason: str
+) -> None:
+    told: list[Event] = []
+
+    async def receive_on(receive: Any) -> None:
+        told.append(await receive())
+
+    event = {**CLOSING, "code": 4321, "reason": "enough"}
+    handshake = Handshake(script(ACCEPT, event, then=receive_on))
+    await settled()
+    if answer is not None:
+        handshake.transport.feed(answer)
+    handshake.transport.lose()
+    await settled()
+    assert told == [{"type": "websocket.disconnect", "code": code, "reason": reason}]
+
+
+@in_virtual_time
+async def test_app_is_told_of_a_stopping_server_also_where_the_peer_does_not_answer() -> None:
+    told: list[Event] = []
+
+    async def receive_on(receive: Any) -> None:
+        told.append(await receive())
+
+    handshake = Handshake(script(ACCEPT, then=receive_on))
+    await settled()
+    handshake.protocol.shutdown()
+    handshake.transport.lose()
+    await settled()
+    assert told[0]["code"] == 1012
+
+
 @in_virtual_time
 async def test_sending_behind_the_disconnect_raises_an_oserror() -> None:
     raised: list[BaseException] = []

@@ -112,7 +112,7 @@ class Session:
                 raise connection.endpoint.closed
             return _received(await connection.recv())
         except ConnectionClosed as closed:
-            self._disconnect = _disconnected(closed.code, closed.reason)
+            self._disconnect = _disconnected(*_end_of(closed))
             return self._disconnect
 
     def _expect_arrival(self) -> asyncio.Future[None] | None:
@@ -209,6 +209,16 @@ def _received(data: Data) -> Event:
     if isinstance(data, str):
         return {"type": "websocket.receive", "text": data}
     return {"type": "websocket.receive", "bytes": data}
+
+
+def _end_of(closed: ConnectionClosed) -> tuple[int, str]:
+    """Give the code and reason that the peer sent, else those that we sent it.
+
+    ASGI leaves the latter open; they are what uvicorn's own protocols tell applications.
+    """
+    if closed.code == CloseCode.ABNORMAL and closed.sent_code is not None:
+        return closed.sent_code, closed.sent_reason
+    return closed.code, closed.reason
 
 
 def _disconnected(code: int, reason: str) -> Event:
