@@ -415,6 +415,48 @@ async def test_app_that_is_cancelled_closes_with_1001(
     assert errors() == []
 
 
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(7)], ids=repr)
+@pytest.mark.parametrize("events", [[ACCEPT], []])
+@in_virtual_time
+async def test_what_an_app_raises_by_itself_ends_nothing_but_its_connection(
+    error: BaseException, events: list[Event], errors: Callable[[], list[BaseException]]
+) -> None:
+    async def fail(receive: Any) -> None:
+        raise error
+
+    handshake = Handshake(script(*events, then=fail))
+    await settled()
+    if events:
+        assert handshake.take_frames() == [(CLOSE, b"\x03\xf3internal error", True, 0)]
+    else:
+        assert handshake.response.status == 500
+    assert [type(one) for one in errors()] == [type(error)]
+
+
+@in_virtual_time
+async def test_peer_that_leaves_is_no_error_of_a_group_of_tasks(
+    errors: Callable[[], list[BaseException]],
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def send_on() -> None:
+            while True:
+                await send(SEND)
+                await asyncio.sleep(1)
+
+        await send(ACCEPT)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(send_on())
+            group.create_task(send_on())
+
+    handshake = Handshake(app)
+    await settled()
+    handshake.transport.feed(close(1001))
+    handshake.transport.feed_eof()
+    await asyncio.sleep(2)
+    assert not handshake.state.tasks
+    assert errors() == []
+
+
 async def ask_at_once(receive: Any, into: list[Event], times: int = 2) -> None:
     """Ask with two tasks, each so many times."""
 

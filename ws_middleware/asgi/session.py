@@ -19,6 +19,7 @@ from ws_middleware.core.handshake import offered_subprotocols
 from ws_middleware.core.messages import Data
 from ws_middleware.driver import StreamDriver
 from ws_middleware.errors import ConnectionClosed, HandshakeError
+from ws_middleware.handlers import is_being_cancelled, is_only
 
 if TYPE_CHECKING:
     from ws_middleware.asgi.handshake import Handshake
@@ -58,15 +59,15 @@ class Session:
         request = self._handshake.request
         try:
             await app(cast(Scope, request.scope), self.receive, self.send)
-        except Exception as error:
+        except BaseException as error:
+            if _is_from_outside(error):
+                self._finish(CloseCode.GOING_AWAY)
+                raise
             if not self._is_end(error):
                 logger.exception("the application failed for %a", request.path)
-            self._finish(error)
-        except BaseException as error:
-            self._finish(error)
-            raise
+            self._finish(CloseCode.INTERNAL_ERROR, "internal error")
         else:
-            self._finish(None)
+            self._finish(CloseCode.NORMAL)
 
     # --- what the application calls ---
 
@@ -187,22 +188,26 @@ class Session:
 
     # --- what happens when the application ends ---
 
-    def _is_end(self, error: Exception) -> bool:
+    def _is_end(self, error: BaseException) -> bool:
         """Tell whether an exception only says that the peer left while the app was at work."""
-        ended = self._handshake.is_closing
-        return ended and isinstance(error, (ClientDisconnected, ConnectionClosed))
+        return self._handshake.is_closing and is_only(error, ClientDisconnected, ConnectionClosed)
 
-    def _finish(self, error: BaseException | None) -> None:
-        """Close what the application left open: 1000 when it returned, 1011 when it raised."""
+    def _finish(self, code: CloseCode, reason: str = "") -> None:
+        """Close what the application left open."""
         if self._connection is not None:
-            if error is None:
-                self._connection.start_closing(CloseCode.NORMAL)
-            elif isinstance(error, asyncio.CancelledError):
-                self._connection.start_closing(CloseCode.GOING_AWAY)
-            else:
-                self._connection.start_closing(CloseCode.INTERNAL_ERROR, "internal error")
+            self._connection.start_closing(code, reason)
         elif not self._handshake.is_decided:
             self._handshake.refuse(HandshakeError(500, "the application did not answer"))
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    """Tell what ends the application, or the program, from what the application raised.
+
+    As under uvicorn `sys.exit()` is a failure of the application, and the server goes on.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        return is_being_cancelled()
+    return isinstance(error, (GeneratorExit, KeyboardInterrupt))
 
 
 def _received(data: Data) -> Event:
