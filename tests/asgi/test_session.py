@@ -128,6 +128,22 @@ async def test_accept_with_nothing(accept: Event) -> None:
     assert "sec-websocket-protocol" not in handshake.response.fields
 
 
+@in_virtual_time
+async def test_accept_with_fields_that_are_the_servers() -> None:
+    headers = [
+        (b"connection", b"close"),
+        (b"upgrade", b"h2c"),
+        (b"Content-Length", b"5"),
+        (b"transfer-encoding", b"chunked"),
+    ]
+    handshake = Handshake(script({**ACCEPT, "headers": headers}, then=until_disconnect))
+    await settled()
+    fields = handshake.response.fields
+    assert (fields["connection"], fields["upgrade"]) == ("Upgrade", "websocket")
+    assert fields.keys().isdisjoint({"content-length", "transfer-encoding"})
+    handshake.transport.lose()
+
+
 @pytest.mark.parametrize("agreed", [True, False])
 @in_virtual_time
 async def test_extensions_are_the_servers(agreed: bool) -> None:
@@ -703,6 +719,19 @@ async def test_denial_without_a_body() -> None:
     handshake = Handshake(script({**START, "headers": None}, body))
     await settled()
     assert handshake.response == (401, {"content-length": "0", "connection": "close"}, b"")
+
+
+@pytest.mark.parametrize("status", [100, 101, 199, 600, 999])
+@in_virtual_time
+async def test_denial_that_is_no_final_response_is_told_to_the_app(
+    status: int, errors: Callable[[], list[BaseException]]
+) -> None:
+    handshake = Handshake(script({**START, "status": status}, BODY))
+    await settled()
+    assert [str(error) for error in errors()] == [
+        f"the status of a denial is 200 to 599, not {status}"
+    ]
+    assert handshake.response.status == 500
 
 
 @in_virtual_time

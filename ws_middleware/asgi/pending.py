@@ -123,11 +123,9 @@ class PendingRequest(asyncio.Protocol):
             return
         reason = HandshakeError(status, "denied by the application")
         handshake_refused(self.request.remote_address, self.request.target, reason)
-        kept = [field for field in fields if field[0].lower() not in _HOP_BY_HOP]
-        if not more:
-            kept.append(("Content-Length", str(len(body))))
-        kept.append(("Connection", "close"))
-        self._send_denial(status, kept, body, last=not more)
+        length = [] if more else [("Content-Length", str(len(body)))]
+        fields = [*fields, *length, ("Connection", "close")]
+        self._send_denial(status, fields, body, last=not more)
 
     def _send_denial(
         self, status: int, fields: list[tuple[str, str]], body: bytes, *, last: bool
@@ -147,6 +145,3 @@ class PendingRequest(asyncio.Protocol):
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in self._server_state.default_headers
         ]
-
-
-_HOP_BY_HOP = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})

@@ -155,7 +155,7 @@ class Session:
         elif kind == "websocket.close":
             self._handshake.refuse(HandshakeError(403, "the application refused the connection"))
         elif kind == "websocket.http.response.start":
-            self._denial = event
+            self._denial = _checked(event)
         else:
             raise _out_of_order(kind, "before websocket.accept")
 
@@ -234,10 +234,22 @@ def _out_of_order(kind: str, when: str) -> RuntimeError:
     return RuntimeError(f"the event {kind!r} may not be sent {when}")
 
 
+def _checked(start: Event) -> Event:
+    """Refuse a denial that is no final response (RFC 9110 §15): a 101 would accept."""
+    if not 200 <= start["status"] < 600:
+        raise ValueError(f"the status of a denial is 200 to 599, not {start['status']}")
+    return start
+
+
+#: The fields that frame a message, which is the server's business.
+_FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
+
+
 def _text_fields(event: Event) -> list[tuple[str, str]]:
+    """Give the fields of an application's own."""
     headers: Iterable[tuple[bytes, bytes]] = event.get("headers") or ()
     fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
     for name, _ in fields:
         if name.lower().startswith("sec-websocket-"):
             raise ValueError(f"the field {name} belongs to the server's handshake")
-    return fields
+    return [field for field in fields if field[0].lower() not in _FRAMING]
