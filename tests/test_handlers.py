@@ -458,6 +458,46 @@ async def test_peer_that_leaves_is_no_error(
     assert errors() == []
 
 
+async def ask_with_tasks(connection: AsyncConnection) -> None:
+    """Be a handler with a task that sends and one that receives."""
+
+    async def send_on() -> None:
+        while True:
+            await connection.send("tick")
+            await asyncio.sleep(1)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send_on())
+        group.create_task(connection.wait_closed())
+
+
+async def ask_with_tasks_and_fail(connection: AsyncConnection) -> None:
+    """Be one of which another task fails while it ends."""
+
+    async def fail() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise LookupError("on purpose")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail())
+        group.create_task(ask_with_tasks(connection))
+
+
+@pytest.mark.parametrize(("handler", "told"), [(ask_with_tasks, 0), (ask_with_tasks_and_fail, 1)])
+@in_virtual_time
+async def test_peer_that_leaves_is_no_error_of_a_group_of_tasks(
+    handler: Callable[..., Any], told: int, errors: Callable[[], list[BaseException]]
+) -> None:
+    line = Line()
+    running = start(handler, line)
+    await settled()
+    leave(line, 1000)
+    await running
+    assert len(errors()) == told
+
+
 @in_virtual_time
 async def test_function_that_closed_by_itself_keeps_its_code() -> None:
     async def close_it(connection: AsyncConnection) -> None:

@@ -43,10 +43,11 @@ LAYERS = {
         wsgi.mod_wsgi wsgi.uwsgi wsgi.twisted wsgi.servers wsgi.relay wsgi.serving
         wsgi.middleware wsgi
         raw accepting
-        asgi asgi.types asgi.adapting asgi.lingering asgi.session asgi.handover asgi.takeover
-        asgi.scopes asgi.uvicorn asgi.direct asgi.lending asgi.guard asgi.pump asgi.streams
-        asgi.windows asgi.hypercorn asgi.gunicorn asgi.install asgi.tunnel asgi.event_endpoint
-        asgi.events asgi.foreign_loop asgi.middleware
+        asgi asgi.types asgi.adapting asgi.lingering asgi.outcome asgi.pending asgi.session
+        asgi.takeover asgi.handshake asgi.direct asgi.scopes asgi.handover
+        asgi.uvicorn_options asgi.uvicorn asgi.lending asgi.guard asgi.pump asgi.streams
+        asgi.windows asgi.hypercorn_transport asgi.hypercorn asgi.gunicorn asgi.install
+        asgi.tunnel asgi.event_endpoint asgi.events asgi.foreign_loop asgi.middleware
         certificate listening server
         client.credentials client.proxies client.watching client.plan client.socks
         client.opening client.blocking client.asynchronous client.backoff client.reconnecting client
@@ -73,6 +74,9 @@ THIRD_PARTIES = {
     "passlib": ["auth.files"],
     "h11": ["asgi.guard", "asgi.lending", "request_reader", "response_reader"],
     "uvicorn": [
+        "asgi.pending",
+        "asgi.handshake",
+        "asgi.uvicorn_options",
         "asgi.uvicorn",
         "asgi.guard",
         "asgi.lending",
@@ -84,7 +88,7 @@ THIRD_PARTIES = {
         "server",
     ],
     "h2": ["asgi.windows"],
-    "hypercorn": ["asgi.hypercorn"],
+    "hypercorn": ["asgi.hypercorn", "asgi.hypercorn_transport"],
     "gunicorn": ["asgi.gunicorn"],
     "a2wsgi": ["asgi.adapting"],
     "trio": ["asgi.foreign_loop"],

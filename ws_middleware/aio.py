@@ -253,7 +253,8 @@ class AsyncConnection(ConnectionInfo):
         """Send a message without waiting; False where that cannot be, and nothing was sent.
 
         It cannot be while the peer does not keep up (`write_high_water`), while another task
-        sends a message in fragments, and once the connection is closing.
+        sends a message in fragments, and once the connection is closing. It stands in no line:
+        a `send` of another task that has not returned yet may come behind it.
         """
         endpoint, driver = self._endpoint, self._driver
         if driver.write_paused or not endpoint.can_send_at_once:

@@ -16,7 +16,8 @@ def broadcast(connections: Iterable[AsyncConnection], message: Sendable) -> list
 
     It is the caller's to let these skip the message, to send it to them later, or to `abort`
     them. Connections that are closing are passed over: their own handlers know. Those that
-    compress alike compress it once: see `SharedMessage`, which may be given, too.
+    compress alike compress it once: see `SharedMessage`, which may be given, too. Broadcasts
+    arrive in their order; a `send` that has not returned yet may come behind them.
     """
     shared = message if isinstance(message, SharedMessage) else SharedMessage(message)
     members = list(connections)

@@ -35,7 +35,15 @@ from ws_middleware.pool import (
 )
 from ws_middleware.socket_connection import SocketConnection
 
-__all__ = ["Handler", "HandlerLike", "check_handler", "check_parameters", "run_handler"]
+__all__ = [
+    "Handler",
+    "HandlerLike",
+    "check_handler",
+    "check_parameters",
+    "is_being_cancelled",
+    "is_only",
+    "run_handler",
+]
 
 logger: logging.Logger = logging.getLogger("ws_middleware")
 
@@ -166,7 +174,7 @@ async def run_handler(
         if prelude is None or await prelude(connection):
             await _start(handler, connection, path_params, start)
     except asyncio.CancelledError:
-        if _is_being_cancelled():
+        if is_being_cancelled():
             connection.start_closing(*_STOPPING)
             raise
         _fail(connection)
@@ -184,7 +192,14 @@ async def run_handler(
 def _is_end_of(connection: AsyncConnection | SocketConnection, error: Exception) -> bool:
     """Tell whether an exception only says that the peer went while the handler was at work."""
     # That another connection is closed is an error of the handler like any other.
-    return isinstance(error, ConnectionClosed) and connection.state is not State.OPEN
+    return connection.state is not State.OPEN and is_only(error, ConnectionClosed)
+
+
+def is_only(error: BaseException, *kinds: type[Exception]) -> bool:
+    """Tell whether an exception, or every one of a group, is of these kinds."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_only(one, *kinds) for one in error.exceptions)
+    return isinstance(error, kinds)
 
 
 def _fail(connection: AsyncConnection | SocketConnection) -> None:
@@ -200,7 +215,7 @@ def _go_without_thread(
     connection.start_closing(CloseCode.TRY_AGAIN_LATER, "no thread is free")
 
 
-def _is_being_cancelled() -> bool:
+def is_being_cancelled() -> bool:
     """Tell whether somebody cancels this task; a handler may as well raise by itself."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -123,6 +123,14 @@ async def echo(websocket: WebSocket) -> None:
         await websocket.send_text(text)
 
 
+async def listen(websocket: WebSocket) -> None:
+    """Tell the log how a socket of the app's own has ended."""
+    await websocket.accept()
+    while (event := await websocket.receive())["type"] != "websocket.disconnect":
+        pass
+    logging.info("[own: %d %s]", event["code"], event["reason"])
+
+
 async def deny(websocket: WebSocket) -> None:
     response = PlainTextResponse("not you", 401, {"WWW-Authenticate": 'Basic realm="own"'})
     await websocket.send_denial_response(response)
@@ -133,6 +141,7 @@ inner = Starlette(
         Route("/plain", plain),
         Route("/posted", posted, methods=["POST"]),
         WebSocketRoute("/own/echo", echo),
+        WebSocketRoute("/own/listen", listen),
         WebSocketRoute("/own/deny", deny),
     ]
 )

@@ -273,6 +273,15 @@ def test_sockets_of_the_apps_own(server: Served, peer: Peer) -> None:
     assert answer_close(peer)[0] == 4321
 
 
+def test_socket_of_the_apps_own_is_told_why_we_failed_it(
+    server: Served, peer: Peer, log: Log
+) -> None:
+    if server.kind.frames:
+        peer.open("/own/listen").send_frame(TEXT, b"\xff")
+        assert answer_close(peer)[0] == 1007
+        eventually(lambda: "[own: 1007 text is not valid UTF-8" in str(log))
+
+
 def test_denial_of_the_apps_own(server: Served, peer: Peer) -> None:
     reply = request(peer, "/own/deny")
     if server.kind.denies:

@@ -15,8 +15,8 @@ from tests.asgi.handshaking import App, Handshake, request_bytes
 from tests.core.wire import close
 from tests.inprocess import in_virtual_time, settled
 from tests.peer import BINARY, CLOSE, TEXT, frame
+from ws_middleware.asgi.handshake import EXTENSION
 from ws_middleware.asgi.session import ClientDisconnected
-from ws_middleware.asgi.uvicorn import EXTENSION
 from ws_middleware.options import Options
 
 Event = dict[str, Any]
@@ -126,6 +126,22 @@ async def test_accept_with_nothing(accept: Event) -> None:
     await settled()
     assert handshake.response.status == 101
     assert "sec-websocket-protocol" not in handshake.response.fields
+
+
+@in_virtual_time
+async def test_accept_with_fields_that_are_the_servers() -> None:
+    headers = [
+        (b"connection", b"close"),
+        (b"upgrade", b"h2c"),
+        (b"Content-Length", b"5"),
+        (b"transfer-encoding", b"chunked"),
+    ]
+    handshake = Handshake(script({**ACCEPT, "headers": headers}, then=until_disconnect))
+    await settled()
+    fields = handshake.response.fields
+    assert (fields["connection"], fields["upgrade"]) == ("Upgrade", "websocket")
+    assert fields.keys().isdisjoint({"content-length", "transfer-encoding"})
+    handshake.transport.lose()
 
 
 @pytest.mark.parametrize("agreed", [True, False])
@@ -280,6 +296,70 @@ async def test_disconnect_is_told_again_and_again(
     assert told == 3 * [{"type": "websocket.disconnect", "code": code, "reason": reason}]
 
 
+@pytest.mark.parametrize(
+    ("data", "code", "reason"),
+    [
+        (frame(TEXT, "a" * 200), 1009, "message of more than max_message_size=100 bytes"),
+        (frame(TEXT, b"\xff"), 1007, "text is not valid UTF-8: invalid start byte"),
+        (frame(TEXT, "a", rsv=4), 1002, "reserved bit set that no extension claimed"),
+    ],
+)
+@in_virtual_time
+async def test_app_is_told_why_we_failed_the_connection(
+    data: bytes, code: int, reason: str
+) -> None:
+    told: list[Event] = []
+
+    async def receive_on(receive: Any) -> None:
+        told.extend([await receive() for _ in range(2)])
+
+    limited = Options(max_message_size=100, extensions=(), ping_interval=None)
+    handshake = Handshake(script(ACCEPT, then=receive_on), options=limited)
+    await settled()
+    handshake.transport.feed(data)
+    await settled()  # it does not wait for the peer's answer
+    assert [(event["code"], event["reason"].split(" (")[0]) for event in told] == 2 * [
+        (code, reason)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "reason"), [(close(4001, "bye"), 4001, "bye"), (None, 4321, "enough")]
+)
+@in_virtual_time
+async def test_app_that_closed_is_told_the_peers_code_or_its_own(
+    answer: bytes | None, code: int, reason: str
+) -> None:
+    told: list[Event] = []
+
+    async def receive_on(receive: Any) -> None:
+        told.append(await receive())
+
+    event = {**CLOSING, "code": 4321, "reason": "enough"}
+    handshake = Handshake(script(ACCEPT, event, then=receive_on))
+    await settled()
+    if answer is not None:
+        handshake.transport.feed(answer)
+    handshake.transport.lose()
+    await settled()
+    assert told == [{"type": "websocket.disconnect", "code": code, "reason": reason}]
+
+
+@in_virtual_time
+async def test_app_is_told_of_a_stopping_server_also_where_the_peer_does_not_answer() -> None:
+    told: list[Event] = []
+
+    async def receive_on(receive: Any) -> None:
+        told.append(await receive())
+
+    handshake = Handshake(script(ACCEPT, then=receive_on))
+    await settled()
+    handshake.protocol.shutdown()
+    handshake.transport.lose()
+    await settled()
+    assert told[0]["code"] == 1012
+
+
 @in_virtual_time
 async def test_sending_behind_the_disconnect_raises_an_oserror() -> None:
     raised: list[BaseException] = []
@@ -348,6 +428,48 @@ async def test_app_that_is_cancelled_closes_with_1001(
     task.cancel()
     await settled()
     assert handshake.take_frames() == [(CLOSE, b"\x03\xe9", True, 0)]
+    assert errors() == []
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(7)], ids=repr)
+@pytest.mark.parametrize("events", [[ACCEPT], []])
+@in_virtual_time
+async def test_what_an_app_raises_by_itself_ends_nothing_but_its_connection(
+    error: BaseException, events: list[Event], errors: Callable[[], list[BaseException]]
+) -> None:
+    async def fail(receive: Any) -> None:
+        raise error
+
+    handshake = Handshake(script(*events, then=fail))
+    await settled()
+    if events:
+        assert handshake.take_frames() == [(CLOSE, b"\x03\xf3internal error", True, 0)]
+    else:
+        assert handshake.response.status == 500
+    assert [type(one) for one in errors()] == [type(error)]
+
+
+@in_virtual_time
+async def test_peer_that_leaves_is_no_error_of_a_group_of_tasks(
+    errors: Callable[[], list[BaseException]],
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def send_on() -> None:
+            while True:
+                await send(SEND)
+                await asyncio.sleep(1)
+
+        await send(ACCEPT)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(send_on())
+            group.create_task(send_on())
+
+    handshake = Handshake(app)
+    await settled()
+    handshake.transport.feed(close(1001))
+    handshake.transport.feed_eof()
+    await asyncio.sleep(2)
+    assert not handshake.state.tasks
     assert errors() == []
 
 
@@ -597,6 +719,19 @@ async def test_denial_without_a_body() -> None:
     handshake = Handshake(script({**START, "headers": None}, body))
     await settled()
     assert handshake.response == (401, {"content-length": "0", "connection": "close"}, b"")
+
+
+@pytest.mark.parametrize("status", [100, 101, 199, 600, 999])
+@in_virtual_time
+async def test_denial_that_is_no_final_response_is_told_to_the_app(
+    status: int, errors: Callable[[], list[BaseException]]
+) -> None:
+    handshake = Handshake(script({**START, "status": status}, BODY))
+    await settled()
+    assert [str(error) for error in errors()] == [
+        f"the status of a denial is 200 to 599, not {status}"
+    ]
+    assert handshake.response.status == 500
 
 
 @in_virtual_time

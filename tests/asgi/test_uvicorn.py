@@ -21,7 +21,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer
 from tests.running import PATIENCE, eventually
 from ws_middleware.aio import AsyncConnection
-from ws_middleware.asgi.uvicorn import WebSocketProtocol, options_of
+from ws_middleware.asgi.uvicorn import WebSocketProtocol
+from ws_middleware.asgi.uvicorn_options import options_of
 from ws_middleware.listening import bind
 from ws_middleware.mounts import WebSockets
 from ws_middleware.server import Server

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ws_middleware.aio import AsyncConnection
-from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
+from ws_middleware.asgi.handshake import EXTENSION, Handshake
 from ws_middleware.errors import UnsupportedError
 
 __all__ = ["direct"]
@@ -24,7 +24,7 @@ def direct(scope: Mapping[str, Any]) -> AsyncConnection:
     the frames to itself.
     """
     handshake = scope.get("extensions", {}).get(EXTENSION, {}).get("handshake")
-    if not isinstance(handshake, WebSocketProtocol):
+    if not isinstance(handshake, Handshake):
         raise UnsupportedError(
             "direct() needs frames, and this ASGI server keeps them to itself; "
             "uvicorn, hypercorn, gunicorn and `python -m ws_middleware` let us have them"

@@ -14,7 +14,7 @@ from typing import Any
 from gunicorn.asgi import websocket
 from uvicorn.server import ServerState
 
-from ws_middleware.asgi.streams import ScopedHandshake, Terms
+from ws_middleware.asgi.streams import ScopedHandshake
 from ws_middleware.asgi.types import ASGIApp, Scope
 from ws_middleware.options import Options
 
@@ -58,7 +58,7 @@ class WebSocketProtocol:
         )
         lender: Any = transport.get_protocol()
         goodbye = _goodbye_of(getattr(lender, "worker", None))
-        self._handshake = _Handshake(Terms(app, options), goodbye.state, scope)
+        self._handshake = _Handshake(app, options, goodbye.state, scope)
         self._handshake.lender = lender
         if goodbye.said:
             self._handshake.shutdown()

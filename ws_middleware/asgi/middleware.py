@@ -16,11 +16,11 @@ from urllib.parse import unquote
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.events import EventTransport
 from ws_middleware.asgi.foreign_loop import is_asyncio, run_beside_trio
+from ws_middleware.asgi.handshake import EXTENSION, Handshake
 from ws_middleware.asgi.install import install
 from ws_middleware.asgi.scopes import accept, refuse, request_of, respond
 from ws_middleware.asgi.tunnel import serve_stream
 from ws_middleware.asgi.types import ASGIApp, Receive, Scope, Send
-from ws_middleware.asgi.uvicorn import EXTENSION, WebSocketProtocol
 from ws_middleware.asking import ask_on_loop, asking_from_thread
 from ws_middleware.core.extended_connect import is_extended_connect
 from ws_middleware.core.handshake import RequestHead, check_request, is_attempt
@@ -81,7 +81,7 @@ class ASGIMiddleware:
         elif scope["type"] == "lifespan":
             await _answer_lifespan(receive, send)
 
-    def answer_handshake(self, handshake: WebSocketProtocol) -> Coroutine[Any, Any, None] | None:
+    def answer_handshake(self, handshake: Handshake) -> Coroutine[Any, Any, None] | None:
         """Answer a handshake of our protocol class; None leaves it to the wrapped app.
 
         What is returned runs the handler. The protocol class calls this by itself, without
@@ -99,7 +99,7 @@ class ASGIMiddleware:
             handshake.refuse(error)
             return _nothing()
 
-    async def _decide(self, handshake: WebSocketProtocol, route: Route | None) -> None:
+    async def _decide(self, handshake: Handshake, route: Route | None) -> None:
         """Answer a handshake for which somebody has to be asked."""
         try:
             with handshake.given_up_when_over():
@@ -115,7 +115,7 @@ class ASGIMiddleware:
 
     async def _answer_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         handshake = scope.get("extensions", {}).get(EXTENSION, {}).get("handshake")
-        if not isinstance(handshake, WebSocketProtocol):
+        if not isinstance(handshake, Handshake):
             await self._answer_events(scope, receive, send)
             return
         _heed_mount(handshake.request, scope)
@@ -171,7 +171,7 @@ class ASGIMiddleware:
             ) from None
 
     def _serve(
-        self, handshake: WebSocketProtocol, route: Route, upgrade: Upgrade
+        self, handshake: Handshake, route: Route, upgrade: Upgrade
     ) -> Coroutine[Any, Any, None]:
         """Open the connection, and give what runs its handler."""
         if handshake.is_decided:

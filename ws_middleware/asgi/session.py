@@ -7,22 +7,26 @@ raised in the application; after the end `receive` keeps telling of it and `send
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ws_middleware.aio import AsyncConnection
-from ws_middleware.asgi.types import Event
+from ws_middleware.asgi.types import ASGIApp, Event, Scope
 from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode, truncate_reason
 from ws_middleware.core.handshake import offered_subprotocols
 from ws_middleware.core.messages import Data
 from ws_middleware.driver import StreamDriver
 from ws_middleware.errors import ConnectionClosed, HandshakeError
+from ws_middleware.handlers import is_being_cancelled, is_only
 
 if TYPE_CHECKING:
-    from ws_middleware.asgi.uvicorn import WebSocketProtocol
+    from ws_middleware.asgi.handshake import Handshake
 
 __all__ = ["ClientDisconnected", "Session"]
+
+logger: logging.Logger = logging.getLogger("ws_middleware")
 
 
 class ClientDisconnected(OSError):
@@ -32,7 +36,7 @@ class ClientDisconnected(OSError):
 class Session:
     """Be the `receive` and `send` of one application call."""
 
-    def __init__(self, handshake: WebSocketProtocol) -> None:
+    def __init__(self, handshake: Handshake) -> None:
         self._handshake = handshake
         self._connection: AsyncConnection | None = None
         self._driver: StreamDriver | None = None
@@ -49,6 +53,21 @@ class Session:
     def has_accepted(self) -> bool:
         """Tell whether it was the application itself that accepted the handshake."""
         return self._connection is not None
+
+    async def run(self, app: ASGIApp) -> None:
+        """Call the application, and close what it leaves open."""
+        request = self._handshake.request
+        try:
+            await app(cast(Scope, request.scope), self.receive, self.send)
+        except BaseException as error:
+            if _is_from_outside(error):
+                self._finish(CloseCode.GOING_AWAY)
+                raise
+            if not self._is_end(error):
+                logger.exception("the application failed for %a", request.path)
+            self._finish(CloseCode.INTERNAL_ERROR, "internal error")
+        else:
+            self._finish(CloseCode.NORMAL)
 
     # --- what the application calls ---
 
@@ -94,7 +113,7 @@ class Session:
                 raise connection.endpoint.closed
             return _received(await connection.recv())
         except ConnectionClosed as closed:
-            self._disconnect = _disconnected(closed.code, closed.reason)
+            self._disconnect = _disconnected(*_end_of(closed))
             return self._disconnect
 
     def _expect_arrival(self) -> asyncio.Future[None] | None:
@@ -136,7 +155,7 @@ class Session:
         elif kind == "websocket.close":
             self._handshake.refuse(HandshakeError(403, "the application refused the connection"))
         elif kind == "websocket.http.response.start":
-            self._denial = event
+            self._denial = _checked(event)
         else:
             raise _out_of_order(kind, "before websocket.accept")
 
@@ -169,23 +188,42 @@ class Session:
 
     # --- what happens when the application ends ---
 
-    def finish(self, error: BaseException | None) -> None:
-        """Close what the application left open: 1000 when it returned, 1011 when it raised."""
+    def _is_end(self, error: BaseException) -> bool:
+        """Tell whether an exception only says that the peer left while the app was at work."""
+        return self._handshake.is_closing and is_only(error, ClientDisconnected, ConnectionClosed)
+
+    def _finish(self, code: CloseCode, reason: str = "") -> None:
+        """Close what the application left open."""
         if self._connection is not None:
-            if error is None:
-                self._connection.start_closing(CloseCode.NORMAL)
-            elif isinstance(error, asyncio.CancelledError):
-                self._connection.start_closing(CloseCode.GOING_AWAY)
-            else:
-                self._connection.start_closing(CloseCode.INTERNAL_ERROR, "internal error")
+            self._connection.start_closing(code, reason)
         elif not self._handshake.is_decided:
             self._handshake.refuse(HandshakeError(500, "the application did not answer"))
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    """Tell what ends the application, or the program, from what the application raised.
+
+    As under uvicorn `sys.exit()` is a failure of the application, and the server goes on.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        return is_being_cancelled()
+    return isinstance(error, (GeneratorExit, KeyboardInterrupt))
 
 
 def _received(data: Data) -> Event:
     if isinstance(data, str):
         return {"type": "websocket.receive", "text": data}
     return {"type": "websocket.receive", "bytes": data}
+
+
+def _end_of(closed: ConnectionClosed) -> tuple[int, str]:
+    """Give the code and reason that the peer sent, else those that we sent it.
+
+    ASGI leaves the latter open; they are what uvicorn's own protocols tell applications.
+    """
+    if closed.code == CloseCode.ABNORMAL and closed.sent_code is not None:
+        return closed.sent_code, closed.sent_reason
+    return closed.code, closed.reason
 
 
 def _disconnected(code: int, reason: str) -> Event:
@@ -196,10 +234,22 @@ def _out_of_order(kind: str, when: str) -> RuntimeError:
     return RuntimeError(f"the event {kind!r} may not be sent {when}")
 
 
+def _checked(start: Event) -> Event:
+    """Refuse a denial that is no final response (RFC 9110 §15): a 101 would accept."""
+    if not 200 <= start["status"] < 600:
+        raise ValueError(f"the status of a denial is 200 to 599, not {start['status']}")
+    return start
+
+
+#: The fields that frame a message, which is the server's business.
+_FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
+
+
 def _text_fields(event: Event) -> list[tuple[str, str]]:
+    """Give the fields of an application's own."""
     headers: Iterable[tuple[bytes, bytes]] = event.get("headers") or ()
     fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
     for name, _ in fields:
         if name.lower().startswith("sec-websocket-"):
             raise ValueError(f"the field {name} belongs to the server's handshake")
-    return fields
+    return [field for field in fields if field[0].lower() not in _FRAMING]

@@ -11,17 +11,14 @@ import abc
 import asyncio
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import cast
 
-from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from ws_middleware.asgi.handshake import Handshake
 from ws_middleware.asgi.pump import Outlet
 from ws_middleware.asgi.scopes import encode_fields, request_of
 from ws_middleware.asgi.types import ASGIApp, Scope
-from ws_middleware.asgi.uvicorn import WebSocketProtocol
 from ws_middleware.core.extended_connect import accepting_status, as_upgrade, fields_for
 from ws_middleware.core.handshake import (
     RequestHead,
@@ -34,31 +31,21 @@ from ws_middleware.errors import HandshakeError
 from ws_middleware.options import Options
 from ws_middleware.request import Request
 
-__all__ = ["ScopedHandshake", "StreamHandshake", "StreamTransport", "Terms"]
+__all__ = ["ScopedHandshake", "StreamHandshake", "StreamTransport"]
 
 #: How soon a server is asked again what it keeps, and how soon at the latest, in seconds.
 _ASK_AGAIN = 0.001, 0.5
 
 
-@dataclass
-class Terms:
-    """Be the configuration, of whatever server, as far as our protocol class asks for it."""
-
-    loaded_app: ASGIApp
-    options: Options
-    loaded: bool = True
-    root_path: str = ""  # the scope says
-    limit_concurrency: None = None  # the server has counted the connection already
-
-
-class ScopedHandshake(WebSocketProtocol):
+class ScopedHandshake(Handshake):
     """Answer a handshake of which a server has made a scope."""
 
     __slots__ = ("_given", "_lost", "_scope")
 
-    def __init__(self, terms: Terms, state: ServerState, scope: Scope) -> None:
-        super().__init__(cast(Config, terms), state)
-        self._begun = True
+    def __init__(
+        self, app: ASGIApp, options: Options, server_state: ServerState, scope: Scope
+    ) -> None:
+        super().__init__(app, options, server_state)
         self._scope = scope
         self._given = request_of(scope)
         self._lost = asyncio.Event()
@@ -104,9 +91,6 @@ class ScopedHandshake(WebSocketProtocol):
             "subprotocols": offered_subprotocols(self.request.head.fields),
             "extensions": self._scope_extensions(),
         }
-
-    def _may_try_again(self, error: HandshakeError) -> bool:
-        return False  # the server reads no further request
 
 
 class StreamTransport(Outlet):

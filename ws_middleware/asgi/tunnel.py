@@ -14,9 +14,9 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from ws_middleware.asgi.pump import Pump
-from ws_middleware.asgi.streams import StreamHandshake, StreamTransport, Terms
+from ws_middleware.asgi.streams import StreamHandshake, StreamTransport
 from ws_middleware.asgi.types import ASGIApp, Event, Receive, Scope, Send
-from ws_middleware.asgi.uvicorn import options_of
+from ws_middleware.asgi.uvicorn_options import options_of
 from ws_middleware.options import Options
 
 __all__ = ["serve_stream"]
@@ -26,7 +26,7 @@ async def serve_stream(app: ASGIApp, scope: Scope, receive: Receive, send: Send)
     """Let `app` answer an extended CONNECT, and carry the connection to its end."""
     server = _Server.behind(receive)
     transport = _StreamTransport(receive, send, server)
-    handshake = StreamHandshake(Terms(app, server.options), server.state, scope)
+    handshake = StreamHandshake(app, server.options, server.state, scope)
     transport.attach(handshake)
     await transport.carry()
 
