@@ -212,6 +212,17 @@ def test_callback_with_wrong_parameters_is_told() -> None:
         check_handler(Chat)
 
 
+def test_callback_that_yields_is_told() -> None:
+    class Chat(Handler):
+        async def on_message(self, message: Data) -> AsyncIterator[Data]:
+            yield message
+
+    with pytest.raises(
+        TypeError, match=r"^Chat\.on_message\(\) yields, so nothing of it would run"
+    ):
+        check_handler(Chat)
+
+
 def test_handler_may_have_methods_of_its_own_and_callbacks_of_any_kind() -> None:
     class Chat(Handler):
         def on_typing(self) -> None: ...

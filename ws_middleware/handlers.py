@@ -60,8 +60,7 @@ def check_handler(handler: HandlerLike) -> None:
         raise TypeError(f"{handler.__name__} is a class but not a subclass of Handler")
     if not callable(handler):
         raise TypeError(f"a handler is a function or a Handler class, not {handler!r}")
-    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
-        raise TypeError(f"{_name(handler)}() yields, so nothing of it would run: use send()")
+    _check_runs(handler, _name(handler))
 
 
 def _check_callbacks(kind: type[Handler]) -> None:
@@ -70,6 +69,7 @@ def _check_callbacks(kind: type[Handler]) -> None:
         if name in CALLBACKS:
             names = list(inspect.signature(getattr(Handler(None), name)).parameters)
             _check_call(getattr(blank, name), f"{kind.__name__}.{name}", names, {})
+            _check_runs(getattr(blank, name), f"{kind.__name__}.{name}")
         elif name.startswith("on") and (meant := _meant_by(name)) is not None:
             raise TypeError(
                 f"{kind.__name__}.{name} is never called: write {meant}, or give it another name"
@@ -103,6 +103,11 @@ def _check_call(
     except TypeError as error:
         call = ", ".join([*positional, *(f"{one}=..." for one in sorted(named))])
         raise TypeError(f"the call {name}({call}): {error}") from None
+
+
+def _check_runs(function: Callable[..., Any], name: str) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{name}() yields, so nothing of it would run: use send()")
 
 
 def _name(handler: HandlerLike) -> str:
