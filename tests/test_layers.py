@@ -23,7 +23,7 @@ LAYERS = {
         core.extended_connect
         extensions.contexts extensions.deflate extensions.deflate_frame
         extensions.permessage_deflate extensions
-        options core.sender core.payload core.receiver core.endpoint core.frame_tap
+        options core.sender core.payload core.receiver core.closing core.endpoint core.frame_tap
         auth.schemes auth.answers auth.proof auth.identity auth.first_message
     """,
     "drivers": "native waiting pool stream alarms driver attendant socket_driver",

@@ -2,16 +2,7 @@
 
 Rule 1: times come in as `now` and go out as `next_deadline`; bytes come in through
 `receive_data` and go out through `data_to_send`. Rule 2: a peer's mistake never raises, it
-becomes a close frame; a caller's mistake is raised at the call. Rule 3: no state is stored
-that follows from three facts: close sent, close received, end of stream.
-
-| close sent | close received | end of stream | state   | what happens                         |
-|:----------:|:--------------:|:-------------:|---------|--------------------------------------|
-| -          | -              | -             | OPEN    | messages flow                        |
-| yes        | -              | -             | CLOSING | data is dropped, close_timeout runs  |
-| -          | yes            | -             | CLOSING | what came before it is answered first|
-| yes        | yes            | -             | CLOSING | a server ends the TCP stream now     |
-| any        | any            | yes           | CLOSED  | code as received, else 1006          |
+becomes a close frame; a caller's mistake is raised at the call.
 
 What a driver does with it:
 
@@ -27,10 +18,10 @@ What a driver does with it:
 
 from __future__ import annotations
 
-import enum
 import os
 from collections.abc import Callable, Sequence
 
+from ws_middleware.core.closing import Closing, State
 from ws_middleware.core.extensions import ActiveExtension, Role
 from ws_middleware.core.frames import (
     Close,
@@ -39,7 +30,6 @@ from ws_middleware.core.frames import (
     Opcode,
     decode_close,
     encode_close,
-    truncate_reason,
 )
 from ws_middleware.core.keepalive import Keepalive
 from ws_middleware.core.messages import Data, Fragment, Ping, Pong, Sendable
@@ -54,24 +44,13 @@ __all__ = ["UNAUTHORIZED", "Endpoint", "Item", "State"]
 #: What `next_message` gives.
 Item = Data | Ping | Pong | ConnectionClosed
 
-#: How long messages that came before the peer's close may still be answered, in seconds.
-ANSWER_TIME = 1.0
 #: The close code for a peer whose credentials count no longer, of the private ones (§7.4.2).
 UNAUTHORIZED = 4401
 #: How many pings are remembered for the sake of their latency.
 MAX_UNANSWERED_PINGS = 64
 
 
-class State(enum.Enum):
-    """Name where a connection is in its life (RFC 6455 §4.1, §7.1)."""
-
-    CONNECTING = "connecting"
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-class Endpoint:
+class Endpoint(Closing):
     """Speak the protocol for one end of a connection that was just opened.
 
     `observe_control` puts pings and pongs into the queue too, in their order. `random` gives
@@ -80,36 +59,23 @@ class Endpoint:
 
     __slots__ = (
         "_answering",
-        "_close_received",
-        "_close_sent",
-        "_closing_at",
-        "_closing_time",
-        "_detail",
-        "_eof",
         "_expires_at",
         "_keepalive",
         "_max_queue",
         "_observe_control",
         "_options",
         "_pings",
-        "_plan",
         "_received_at",
         "_receiver",
-        "_role",
         "_sender",
         "_sent_before",
         "_skipping",
         "_streaming",
-        "_we_began",
         "acknowledged",
-        "changed",
-        "is_over",
         "latency",
         "messages_sent",
         "output",
         "queue",
-        "wants_abort",
-        "wants_half_close",
         "write_blocked",
     )
 
@@ -123,7 +89,7 @@ class Endpoint:
         observe_control: bool = False,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._role = role
+        super().__init__(role, options.close_timeout)
         self._options = options
         self._max_queue = options.max_queue
         self._receiver = Receiver(role, options, extensions)
@@ -139,15 +105,6 @@ class Endpoint:
         self._answering = False  # the application has a message and has not asked on
         self._pings: Sequence[tuple[bytes, float]] = ()  # unanswered: payload and time
         self._received_at = now  # the last bytes came
-
-        self._close_sent: Close | None = None
-        self._close_received: Close | None = None
-        self._eof = False
-        self._we_began: bool | None = None
-        self._plan: Close | None = None  # the close frame that waits for the answers
-        self._detail = ""
-        self._closing_time: float | None = None
-        self._closing_at: float | None = None
         self._expires_at: float | None = None
 
         #: The driver sets this while the peer takes nothing of what was written.
@@ -156,53 +113,10 @@ class Endpoint:
         self.acknowledged: Sequence[tuple[bytes, float]] = ()
         #: How long the last answered ping took, in seconds.
         self.latency: float | None = None
-        #: The driver shuts down its writing half behind what it wrote.
-        self.wants_half_close: bool = False
-        #: The driver releases the socket; by force where `wants_abort`.
-        self.is_over: bool = False
-        self.wants_abort: bool = False
-        #: More than messages and output is new: deadlines, wishes, answered pings.
-        self.changed: bool = True
-
         #: How many whole messages were sent.
         self.messages_sent: int = 0
 
     # --- what can be asked ---
-
-    @property
-    def state(self) -> State:
-        """Derive the state from the facts."""
-        if self.is_over or self._eof:
-            return State.CLOSED
-        return State.OPEN if self._we_began is None else State.CLOSING
-
-    @property
-    def close_code(self) -> int | None:
-        """Give the code that the application sees (§7.1.5); None while it is open."""
-        if self._close_received is not None:
-            return self._close_received.code
-        return CloseCode.ABNORMAL if self.state is State.CLOSED else None
-
-    @property
-    def close_reason(self) -> str | None:
-        """Give the peer's reason (§7.1.6); None while the connection is open."""
-        if self._close_received is not None:
-            return self._close_received.reason
-        return "" if self.state is State.CLOSED else None
-
-    @property
-    def closed(self) -> ConnectionClosed:
-        """Make the exception that tells how the connection ended."""
-        received = self._close_received or Close(CloseCode.ABNORMAL)
-        sent = self._close_sent or (None if self.is_over else self._plan)
-        return ConnectionClosed(
-            received.code,
-            received.reason,
-            sent_code=sent.code if sent else None,
-            sent_reason=sent.reason if sent else "",
-            by_peer=not self._we_began,
-            detail=self._detail,
-        )
 
     @property
     def messages_received(self) -> int:
@@ -421,18 +335,9 @@ class Endpoint:
         return self._sender.is_fragmenting
 
     @property
-    def can_send(self) -> bool:
-        """Tell whether messages may still be sent: not behind our close frame (§5.5.1)."""
-        return self._close_sent is None and not self.is_over
-
-    @property
     def can_send_at_once(self) -> bool:
         """Tell whether a whole message may be sent: nothing ends, and no other one is under way."""
         return self._we_began is None and not self._sender.is_fragmenting
-
-    def _check_open(self) -> None:
-        if not self.can_send:
-            raise self.closed
 
     # --- closing ---
 
@@ -443,104 +348,22 @@ class Endpoint:
         """
         close = Close(code, reason)
         encode_close(close)
-        if self._we_began is None:
-            self._we_began = True
-            self._send_close(close)
-        elif self._close_sent is None and not self.is_over:
-            self._carry_out_plan()
+        self._begin(close)
         self.queue.clear()
         self._process()  # the peer's close frame may wait behind what was dropped
 
-    def lose(self, detail: str = "") -> None:
-        """Note that the transport is gone, or is to be given up."""
-        if self._close_received is None and not self._detail:
-            self._detail = detail
-        if self._we_began is None:
-            self._we_began = False
-        self._eof = True
-        self._finish()
+    @property
+    def _has_to_answer(self) -> bool:
+        """Tell whether messages came that the application may still answer."""
+        return self._answering or bool(self.queue)
 
-    def abort(self, detail: str = "aborted by this side") -> None:
-        """Give up the connection at once, without a closing handshake (§7.1.7)."""
-        if self._we_began is None:
-            self._we_began = True
-        self.wants_abort = True
-        self.lose(detail)
-
-    def _on_close(self, close: Close) -> None:
-        self._close_received = close
-        self._detail = ""
-        self._receiver.stop()
-        if self._close_sent is not None:
-            self._end_stream()
-            return
-        # "If an endpoint receives a Close frame and did not previously send a Close frame,
-        # the endpoint MUST send a Close frame in response", with the same code (§5.5.1).
-        self._we_began = False
-        self._plan_close(Close(close.code))
-
-    def _fail(self, error: ProtocolError) -> None:
-        """Fail the connection (§7.1.7): nothing more is received, and a close frame says why."""
-        self._detail = self._detail or f"we failed it with {error.code}: {error.reason}"
-        self._receiver.stop()
-        if self._close_sent is not None:
-            self._end_stream()
-            return
-        self._we_began = True
-        self._plan_close(Close(error.code, truncate_reason(error.reason)))
-
-    def _on_eof(self) -> None:
-        if self._eof:
-            return
-        self._eof = True
-        if self._we_began is None:
-            self._we_began = False
-            self._detail = "the peer ended its stream without a close frame"
-        if self._close_sent is not None:
-            self._finish()
-        elif self._plan is None:
-            self._plan_close(None)
-
-    def _plan_close(self, close: Close | None) -> None:
-        """Close once the messages that came before are answered, or after ANSWER_TIME."""
-        self._plan = close
-        self._start_deadline(min(ANSWER_TIME, self._options.close_timeout))
-        if not self._answering and not self.queue:
-            self._carry_out_plan()
-
-    def _carry_out_plan(self) -> None:
-        if self._close_sent is not None or self.is_over:
-            return
-        if self._plan is not None:
-            self._send_close(self._plan)
-            self._end_stream()
-        else:  # there is nothing to answer: the peer's stream has ended without a close frame
-            self._finish()
-
-    def _send_close(self, close: Close) -> None:
+    def _write_close(self, close: Close) -> None:
         self._sender.control(Opcode.CLOSE, encode_close(close))
-        self._close_sent = close
-        self._start_deadline(self._options.close_timeout)
 
-    def _end_stream(self) -> None:
-        """End our half of the stream, and wait for the end of the peer's (§7.1.1)."""
-        if self._eof:
-            self._finish()
-            return
-        # "the underlying TCP connection … SHOULD be closed first by the server" (§7.1.1)
-        self.wants_half_close = self._role == "server" or self._close_received is None
-        self._start_deadline(self._options.close_timeout)
-
-    def _finish(self) -> None:
-        self.is_over = True
-        self.changed = True
+    def _stop_receiving(self) -> None:
+        self._receiver.stop()
 
     # --- time ---
-
-    def _start_deadline(self, duration: float) -> None:
-        self._closing_time = duration
-        self._closing_at = None
-        self.changed = True
 
     def expire_at(self, deadline: float | None) -> None:
         """Let the connection live until `deadline`, then close it with 4401; None for ever."""
@@ -554,9 +377,7 @@ class Endpoint:
             return None
         if self._closing_time is None:
             return _earlier(self._keepalive.next_deadline(), self._expires_at)
-        if self._closing_at is None:
-            self._closing_at = now + self._closing_time
-        return self._closing_at
+        return self._closing_deadline(now)
 
     def write_progressed(self, now: float) -> None:
         """Note that the peer took some of what was written: a sign of life."""
@@ -568,8 +389,7 @@ class Endpoint:
         if self.is_over:
             return
         if self._closing_time is not None:
-            if self._closing_at is not None and now >= self._closing_at:
-                self._on_closing_timeout()
+            self._handle_closing_timeout(now)
         elif self._expires_at is not None and now >= self._expires_at:
             self.close(UNAUTHORIZED, "the credentials have expired")
         elif self._keepalive.is_lost(now):
@@ -581,14 +401,6 @@ class Endpoint:
             if self.messages_sent == self._sent_before:
                 self._sender.rest()
             self._sent_before = self.messages_sent
-
-    def _on_closing_timeout(self) -> None:
-        if self._close_sent is None:
-            self._carry_out_plan()
-        else:
-            self.abort(
-                f"the peer did not finish within close_timeout={self._options.close_timeout:g} s"
-            )
 
     def _on_silence(self, now: float) -> None:
         if self.is_full and not self.write_blocked:
