@@ -31,6 +31,7 @@ from ws_middleware.core.messages import (
     SharedMessage,
     as_message,
     check_pieces,
+    with_final,
 )
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
 from ws_middleware.pool import ROUND_TIME, LoopClosedError, check_open, result_of, waiting
@@ -218,16 +219,8 @@ class BridgedConnection(Connection):
             self._wait_for(lambda: right.__aexit__(None, None, None))
 
     def _queue_pieces(self, pieces: Iterable[Sendable]) -> None:
-        previous: Message | None = None
-        for message in map(as_message, pieces):
-            if previous is not None:
-                if type(message) is not type(previous):
-                    raise TypeError("all fragments of a message are str, or all are bytes")
-                self._queue_piece(previous, final=False)
-            previous = message
-        if previous is None:
-            raise ValueError("an empty iterable makes no message")
-        self._queue_piece(previous, final=True)
+        for piece, final in with_final(_of_one_kind(pieces)):
+            self._queue_piece(piece, final)
 
     def _queue_piece(self, piece: Message, final: bool) -> None:
         self._queue(lambda: self._connection.send_fragment(piece, final), _size(piece.data))
@@ -383,6 +376,16 @@ async def _do_nothing() -> None:
 
 async def _next_of(pieces: AsyncIterator[Data]) -> Data | None:
     return await anext(pieces, None)
+
+
+def _of_one_kind(pieces: Iterable[Sendable]) -> Iterator[Message]:
+    """Make messages of pieces, as long as they are all text, or all binary."""
+    kind: type[Message] | None = None
+    for message in map(as_message, pieces):
+        if kind is not None and type(message) is not kind:
+            raise TypeError("all fragments of a message are str, or all are bytes")
+        kind = type(message)
+        yield message
 
 
 def _size(data: Data) -> int:

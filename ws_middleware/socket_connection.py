@@ -26,6 +26,7 @@ from ws_middleware.core.messages import (
     TextMessage,
     as_message,
     check_pieces,
+    with_final,
 )
 from ws_middleware.errors import ConcurrencyError, ConnectionClosed
 from ws_middleware.info import to_deadline
@@ -105,14 +106,8 @@ class SocketConnection(Connection):
         sender = self._driver.waiting.identify()
         self._run(lambda: self._set_fragmenter(sender))
         try:
-            previous: Sendable | None = None
-            for piece in pieces:
-                if previous is not None:
-                    self._send_piece(sender, previous, final=False)
-                previous = piece
-            if previous is None:
-                raise ValueError("an empty iterable makes no message")
-            self._send_piece(sender, previous, final=True)
+            for piece, final in with_final(pieces):
+                self._send_piece(sender, piece, final)
         except BaseException:
             # The message cannot be completed: the peer must not take what follows for it.
             if self._endpoint.is_fragmenting:

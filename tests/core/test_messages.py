@@ -19,6 +19,7 @@ from ws_middleware.core.messages import (
     check_pieces,
     decode_text,
     fragment,
+    with_final,
 )
 from ws_middleware.errors import ProtocolError
 
@@ -63,6 +64,18 @@ def test_keys_of_a_mapping_are_no_pieces() -> None:
     check_pieces(["text"])
     with pytest.raises(TypeError, match=r"not dict; send_json\(\) sends other objects"):
         check_pieces({"an": "object"})
+
+
+@pytest.mark.parametrize("pieces", [["a"], ["a", "b"], [b"", b"", b""]])
+def test_last_piece_of_a_message_is_marked(pieces: list[Data]) -> None:
+    marked = list(with_final(iter(pieces)))
+    assert [piece for piece, _ in marked] == pieces
+    assert [final for _, final in marked] == [False] * (len(pieces) - 1) + [True]
+
+
+def test_no_piece_makes_no_message() -> None:
+    with pytest.raises(ValueError, match="an empty iterable makes no message"):
+        list(with_final([]))
 
 
 @pytest.mark.parametrize("data", [None, 1, ["text"], object()])

@@ -7,8 +7,9 @@ Text is checked as UTF-8 while it arrives; limits are checked before anything is
 from __future__ import annotations
 
 import codecs
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ws_middleware.core.frames import CloseCode, Frame, Opcode
 from ws_middleware.errors import ProtocolError
@@ -28,7 +29,10 @@ __all__ = [
     "check_pieces",
     "fragment",
     "not_sendable",
+    "with_final",
 ]
+
+_Piece = TypeVar("_Piece")
 
 #: What one message holds: text is str, binary is bytes.
 Data = str | bytes
@@ -109,6 +113,23 @@ def check_pieces(pieces: object) -> None:
     """Refuse a mapping as the fragments of a message: its keys alone would be sent."""
     if isinstance(pieces, Mapping):
         raise not_sendable(pieces)
+
+
+def with_final(pieces: Iterable[_Piece]) -> Iterator[tuple[_Piece, bool]]:
+    """Tell of each piece of a message whether it is the last one; `ValueError` for none at all.
+
+    >>> list(with_final(["a", "b"]))
+    [('a', False), ('b', True)]
+    """
+    iterator = iter(pieces)
+    try:
+        piece = next(iterator)
+    except StopIteration:
+        raise ValueError("an empty iterable makes no message") from None
+    for following in iterator:
+        yield piece, False
+        piece = following
+    yield piece, True
 
 
 @dataclass(frozen=True, slots=True)
