@@ -97,36 +97,55 @@ class WSGIMiddleware:
     ) -> Hijacker:
         """Take the socket and serve it, or see to it that it is served."""
         hijacker = find_hijacker(environ, self._hijackers)
-        wants_thread = is_blocking(route.handler)
-        if wants_thread:
+        if is_blocking(route.handler):
             self._threads.reserve()
+            try:
+                serving = self._take(hijacker, environ, request, route, upgrade)
+            except BaseException:
+                self._threads.give_back()
+                raise
+            self._run_blocking(serving)
+        else:
+            serving = self._take(hijacker, environ, request, route, upgrade)
+            if serving.parks or needs_loop(route.handler):
+                serving.start_on_loop()
+            else:
+                serving.in_thread()
+        return hijacker
+
+    def _take(
+        self,
+        hijacker: Hijacker,
+        environ: Environ,
+        request: Request,
+        route: Route,
+        upgrade: Upgrade,
+    ) -> Serving:
+        """Take the socket, out of the server's hands where it can be parked."""
         try:
             taken = hijacker.take(environ)
             parks = self._park and can_park(taken.sock)
             request.remote_address = _with_port(request.remote_address, taken.sock)
-            serving = Serving(request, route, upgrade, taken.parked() if parks else taken)
-        except BaseException as error:
-            if wants_thread:
-                self._threads.give_back()
-            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            serving = Serving(request, route, upgrade, taken.parked() if parks else taken, parks)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise HandshakeError(503, _NO_DESCRIPTOR, [("Retry-After", "5")]) from None
             raise
         if not parks:
             watch_worker(waiting_for(taken.sock))
-        if wants_thread and parks:
-            try:
-                self._threads.run(serving.in_thread)
-            except OutOfThreadsError as error:
-                serving.taken.sock.close()  # which the server does not know any more
-                raise HandshakeError(503, f"no thread is free: {error}") from None
-            return hijacker
-        if wants_thread:
+        return serving
+
+    def _run_blocking(self, serving: Serving) -> None:
+        """Run a plain `def` handler in a thread of ours, or in place where nothing is parked."""
+        if not serving.parks:
             self._threads.give_back()
-        if needs_loop(route.handler) or parks:
-            serving.start_on_loop(relays=not parks)
-        else:
             serving.in_thread()
-        return hijacker
+            return
+        try:
+            self._threads.run(serving.in_thread)
+        except OutOfThreadsError as error:
+            serving.taken.sock.close()  # which the server does not know any more
+            raise HandshakeError(503, f"no thread is free: {error}") from None
 
 
 _NO_DESCRIPTOR = "no file descriptor is free for this connection (ulimit -n)"

@@ -40,10 +40,12 @@ class Serving:
     route: Route
     upgrade: Upgrade
     taken: Taken
+    #: The socket is out of the server's hands, and the server's thread is free.
+    parks: bool
 
-    def start_on_loop(self, *, relays: bool) -> None:
-        """Serve on the background loop; where the thread has to relay, until the end."""
-        if not relays:
+    def start_on_loop(self) -> None:
+        """Serve on the background loop; where nothing is parked this thread relays to the end."""
+        if self.parks:
             parking().start(self._on_loop)
             return
         ours, theirs = socket.socketpair()
