@@ -25,6 +25,10 @@ def test_keywords_are_options() -> None:
     assert WebSockets(max_queue=3).options.max_queue == 3
     with pytest.raises(TypeError, match="no_option"):
         WebSockets(no_option=3)
+    with pytest.raises(
+        TypeError, match=r"^there is no option max_mesage_size: write max_message_size$"
+    ):
+        WebSockets(max_mesage_size=1)
 
 
 @pytest.mark.parametrize("app", [None, asgi_app])

@@ -222,6 +222,10 @@ def test_option_that_makes_no_sense_is_refused() -> None:
     router = Router(Options())
     with pytest.raises(TypeError, match="no_option"):
         router.add("/", handler, no_option=1)
+    with pytest.raises(
+        TypeError, match=r"^there is no option max_mesage_size: write max_message_size$"
+    ):
+        router.add("/", handler, max_mesage_size=1)
     with pytest.raises(ValueError, match="max_queue=0"):
         router.add("/", handler, max_queue=0)
     assert router.match("/") is None

@@ -33,7 +33,7 @@ class WebSockets(Router):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(Options(**options))
+        super().__init__(Options().replaced(**options))
 
     def close_where(
         self,

@@ -5,8 +5,9 @@ Each has a safe default; None stands for "no limit" and has to be written out.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from ws_middleware.core.extensions import Extension
@@ -15,7 +16,7 @@ from ws_middleware.core.headers import is_token, parse_host
 from ws_middleware.core.origins import OriginPolicy, make_origin_policy
 from ws_middleware.extensions.permessage_deflate import PermessageDeflate
 
-__all__ = ["Options", "check_asked"]
+__all__ = ["Options", "check_asked", "suggest"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,13 @@ class Options:
             if function is not None:
                 check_asked(function, f"{name} is a function of the request")
 
+    def replaced(self, **changes: Any) -> Options:
+        """Make options that differ in some; `TypeError` names the one that was meant."""
+        known = self.__dataclass_fields__
+        if unknown := changes.keys() - known.keys():
+            raise TypeError(f"there is no option {suggest(min(unknown), known)}")
+        return replace(self, **changes)
+
     def origin_policy(self) -> OriginPolicy:
         """Make the policy that `origins` describes."""
         return make_origin_policy(self.origins)
@@ -127,6 +135,12 @@ _WHOLE = tuple(option.name for option in fields(Options) if str(option.type).sta
 _POSITIVE = tuple(
     option.name for option in fields(Options) if str(option.type).startswith(("int", "float"))
 )
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Give a name that is none of these, and the one that was meant, if that can be told."""
+    near = difflib.get_close_matches(name, names, 1, cutoff=0.8)
+    return f"{name}: write {near[0]}" if near else name
 
 
 def check_asked(function: object, what: str) -> None:

@@ -56,7 +56,7 @@ def upgrade(
     for name in options:
         if name.startswith(_OF_MANY):
             raise TypeError(f"{name} is about many connections: whoever accepts them counts")
-    settings = Options(**options)
+    settings = Options().replaced(**options)
     router = OneRoute(_no_handler, settings)
     check_routes(router)
     opened = Arrival(sock, router).open(leftover)

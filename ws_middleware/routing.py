@@ -61,7 +61,7 @@ class Router:
     def add(self, rule: str, handler: HandlerLike, **options: Any) -> None:
         """Add a route; `options` are fields of `Options` that differ from the router's."""
         check_handler(handler)
-        route = Route(rule, handler, dataclasses.replace(self.options, **options))
+        route = Route(rule, handler, self.options.replaced(**options))
         entry = Rule(rule, endpoint=route, websocket=True)
         check_parameters(handler, rule, self._parameters_of(entry))
         self._map.add(entry)

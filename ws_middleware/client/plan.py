@@ -21,7 +21,7 @@ from ws_middleware.core.handshake import encode_request
 from ws_middleware.core.headers import Fields, field_values, is_token, safe_text
 from ws_middleware.core.origins import parse_origin
 from ws_middleware.core.uri import URI, parse_uri
-from ws_middleware.options import Options
+from ws_middleware.options import Options, suggest
 
 __all__ = ["ClientSettings", "Plan", "make_plan"]
 
@@ -130,9 +130,9 @@ def make_plan(url: str, settings: ClientSettings) -> Plan:
     uri = parse_uri(url)
     given: dict[str, object] = dict(settings)
     options = {name: given.pop(name) for name in OptionSettings.__annotations__ if name in given}
-    unknown = given.keys() - ClientSettings.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"{', '.join(sorted(unknown))}: a client has no such setting")
+    known = ClientSettings.__annotations__
+    if unknown := given.keys() - known:
+        raise TypeError(f"a client has no setting {suggest(min(unknown), known)}")
     subprotocols = settings.get("subprotocols", ())
     # "The elements … MUST all be unique strings" (RFC 6455 §4.1)
     if len(set(subprotocols)) != len(subprotocols):
