@@ -209,11 +209,25 @@ def test_end_of_the_server_ends_the_handlers_loop() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["test_shout_is_loud", "test_unknown_path_is_refused", "test_shout_answers_each_message"],
+    [
+        "test_shout_is_loud",
+        "test_unknown_path_is_refused",
+        "test_full_room_says_so",
+        "test_shout_answers_each_message",
+    ],
 )
 def test_tests_of_the_testing_page_pass(name: str) -> None:
     test: Any = execute(HOWTO / "testing.md")[name]
     test()
+
+
+@pytest.mark.filterwarnings("ignore:Using `httpx` with")
+def test_test_client_of_starlette_reaches_our_routes() -> None:
+    page = HOWTO / "testing.md"
+    (block,) = (block for block in blocks_of(page, "python") if "TestClient" in block.text)
+    namespace = execute(page)
+    exec(block.text, namespace)
+    namespace["test_shout_through_the_app"]()
 
 
 def test_server_inside_a_program_runs_as_long_as_its_block(
