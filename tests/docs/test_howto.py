@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from starlette.middleware.sessions import SessionMiddleware
 
 from tests.asgi.handshaking import request_bytes
 from tests.docs.pages import blocks_of, execute, read
+from tests.interop.chromium import run_chromium
 from tests.peer import CLOSE, CONTINUATION, PATIENCE, PONG, TEXT, Peer
-from tests.running import ROOT
+from tests.running import ROOT, eventually
 from ws_middleware import Frame, FrameSocket, Password, Server, WebSockets, connect
 from ws_middleware.auth.answers import basic_credentials
 
@@ -203,6 +205,36 @@ def test_end_of_the_server_ends_the_handlers_loop() -> None:
             peer.socket.close()
             await stopping
         assert namespace["members"] == set()
+
+    asyncio.run(run())
+
+
+def test_page_stays_connected(need: Callable[[str], str], tmp_path: Path) -> None:
+    (page_block,) = blocks_of(HOWTO / "browser.md", "html")
+    ws: WebSockets = execute(HOWTO / "browser.md")["ws"]
+
+    async def page_app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            fields = [(b"content-type", b"text/html")]
+            await send({"type": "http.response.start", "status": 200, "headers": fields})
+            await send({"type": "http.response.body", "body": page_block.text.encode()})
+
+    def browse(port: int) -> None:
+        with (
+            run_chromium(need("chromium"), tmp_path) as browser,
+            browser.page(f"http://127.0.0.1:{port}/") as page,
+        ):
+            eventually(lambda: page.text("ul") == "welcome")
+            assert ws.close_where(lambda connection: True, code=1012) == 1
+            eventually(lambda: page.text("ul") == "welcomewelcome")
+            assert page.evaluate("send({ text: 'hello' })") is True
+            eventually(lambda: page.text("ul").endswith("HELLO"))
+            assert ws.close_where(lambda connection: True, code=4403) == 1
+            eventually(lambda: page.evaluate("send({ text: 'lost' })") is False)
+
+    async def run() -> None:
+        async with Server(ws.asgi(page_app), port=0) as server:
+            await asyncio.to_thread(browse, server.port)
 
     asyncio.run(run())
 
