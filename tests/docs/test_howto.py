@@ -163,6 +163,33 @@ def test_compression_is_as_the_page_says() -> None:
     serve_page("compression", talk)
 
 
+def test_rooms_are_forgotten_with_their_last_member() -> None:
+    namespace = execute(HOWTO / "broadcast.md")
+
+    def talk(port: int) -> None:
+        with Peer(port) as ada, Peer(port) as bob:
+            ada.open("/rooms/tea").echo("ada is a member once she is answered")
+            bob.open("/rooms/tea").echo("so is bob")
+            assert ada.read_message() == "so is bob"
+        eventually(lambda: namespace["rooms"] == {})
+
+    asyncio.run(serve(namespace["ws"], talk))
+
+
+def test_view_reaches_those_who_are_connected() -> None:
+    namespace = execute(HOWTO / "broadcast.md")
+
+    def talk(port: int) -> None:
+        namespace["publish"]("to nobody")
+        with Peer(port) as peer:
+            peer.open("/news")
+            eventually(lambda: len(namespace["readers"]) == 1)
+            namespace["publish"]("news")
+            assert peer.read_message() == "news"
+
+    asyncio.run(serve(namespace["ws"], talk))
+
+
 def test_iterables_are_sent_as_fragments() -> None:
     def talk(port: int) -> None:
         with Peer(port) as peer:
