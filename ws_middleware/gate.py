@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import os
 import time
 import weakref
 from collections import Counter
@@ -23,7 +22,7 @@ from ws_middleware.core.forwarding import UNIX, parse_address
 from ws_middleware.core.throttle import Throttle
 from ws_middleware.errors import HandshakeError
 from ws_middleware.info import ConnectionInfo
-from ws_middleware.native import make_lock
+from ws_middleware.native import call_after_fork, make_lock
 from ws_middleware.options import Options
 from ws_middleware.request import Address
 
@@ -231,5 +230,4 @@ def _reset_in_child() -> None:
         gate._reset()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)
+call_after_fork(_reset_in_child)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 __all__ = [
+    "call_after_fork",
     "make_lock",
     "make_selector",
     "make_socket",
@@ -34,6 +36,12 @@ def _original(module: str, name: str) -> Any:
     if eventlet is not None and eventlet.is_monkey_patched(module.lstrip("_")):
         return getattr(eventlet.original(module), name)
     return getattr(importlib.import_module(module), name)
+
+
+def call_after_fork(call: Callable[[], object]) -> None:
+    """Call something in each child process, before anything else there; not every system forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
 
 
 def make_lock() -> AbstractContextManager[object]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import abc
 import heapq
-import os
 import time
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from ws_middleware.native import make_lock
+from ws_middleware.native import call_after_fork, make_lock
 
 __all__ = ["Spend", "Spent"]
 
@@ -89,5 +88,4 @@ def _reset_locks() -> None:
         spent._reset_lock()
 
 
-# Not every system can fork.
-getattr(os, "register_at_fork", dict)(after_in_child=_reset_locks)
+call_after_fork(_reset_locks)

@@ -10,12 +10,17 @@ import asyncio
 import contextvars
 import functools
 import importlib
-import os
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
-from ws_middleware.native import make_lock, make_selector, share_logging, start_thread
+from ws_middleware.native import (
+    call_after_fork,
+    make_lock,
+    make_selector,
+    share_logging,
+    start_thread,
+)
 from ws_middleware.waiting import Spawner, Waiting
 
 __all__ = ["Parked", "Parking", "open_parking", "parking"]
@@ -168,5 +173,4 @@ def _forget_in_child() -> None:
     _lock = make_lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+call_after_fork(_forget_in_child)
