@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import os
 import threading
 
 import pytest
@@ -167,3 +168,16 @@ def test_place_comes_back_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyP
             with pytest.raises(OutOfThreadsError, match="can't start new thread"):
                 start(threads)
     start(threads).may_end.set()
+
+
+@pytest.mark.fault(104)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_child_of_a_fork_has_all_places() -> None:
+    threads = HandlerThreads(1, 0)
+    work = start(threads)
+    assert work.begun.wait(PATIENCE)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if start(threads).begun.wait(PATIENCE) else 1)
+    work.may_end.set()
+    assert os.waitpid(child, 0)[1] == 0

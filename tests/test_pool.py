@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -201,3 +202,18 @@ def test_pool_without_any_thread_tells_of_it() -> None:
         Pool(2).submit(lambda: None)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         start_thread(lambda: None)
+
+
+@pytest.mark.fault(104)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_child_of_a_fork_has_threads_of_its_own() -> None:
+    pool = Pool(1)
+    ran = threading.Event()
+    pool.submit(ran.set)
+    assert ran.wait(PATIENCE)
+    child = os.fork()
+    if child == 0:
+        ran = threading.Event()
+        pool.submit(ran.set)
+        os._exit(0 if ran.wait(PATIENCE) else 1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -11,9 +11,8 @@ import contextlib
 import functools
 import math
 import time
-import weakref
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -22,7 +21,7 @@ from ws_middleware.core.forwarding import UNIX, parse_address
 from ws_middleware.core.throttle import Throttle
 from ws_middleware.errors import HandshakeError
 from ws_middleware.info import ConnectionInfo
-from ws_middleware.native import call_after_fork, make_lock
+from ws_middleware.native import make_lock, renew_after_fork
 from ws_middleware.options import Options
 from ws_middleware.request import Address
 
@@ -93,10 +92,11 @@ class Gate:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._reset()
-        _gates.add(self)
+        self.begin_anew()
+        renew_after_fork(self)
 
-    def _reset(self) -> None:
+    def begin_anew(self) -> None:
+        """Count from nobody on: after a fork the connections are the parent's."""
         self._lock = make_lock()
         self._places: set[Place] = set()
         self._addresses: Counter[Hashable] = Counter()
@@ -218,16 +218,3 @@ def _check_pause(pause: float, setting: str) -> None:
             f"too many attempts from this address (setting: {setting})",
             [("Retry-After", str(math.ceil(pause)))],
         )
-
-
-_gates: weakref.WeakSet[Gate] = weakref.WeakSet()
-
-
-def _reset_in_child() -> None:
-    # After a fork the connections are the parent's, and nobody there holds our lock.
-    gates: Iterable[Gate] = list(_gates)
-    for gate in gates:
-        gate._reset()
-
-
-call_after_fork(_reset_in_child)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ws_middleware.errors import HandshakeError
+from ws_middleware.native import renew_after_fork
 from ws_middleware.pool import OutOfThreadsError, start_thread
 
 __all__ = ["MAX_THREADS", "MAX_WAITING", "HandlerThreads"]
@@ -30,6 +31,11 @@ class HandlerThreads:
                 raise ValueError(f"{name}={number!r} is less than {least}")
         self._most = most
         self._places = most + waiting
+        self.begin_anew()
+        renew_after_fork(self)
+
+    def begin_anew(self) -> None:
+        """Count from no thread on: after a fork those that ran are the parent's."""
         self._lock = threading.Lock()
         self._reserved = 0
         self._running = 0

@@ -12,15 +12,17 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 __all__ = [
     "call_after_fork",
     "make_lock",
     "make_selector",
     "make_socket",
+    "renew_after_fork",
     "share_logging",
     "start_named_thread",
     "start_thread",
@@ -38,10 +40,33 @@ def _original(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+class Forked(Protocol):
+    """Be something that a child process has a copy of, and none of the threads that use it."""
+
+    def begin_anew(self) -> None:
+        """Forget what is the parent's; a lock may be held by somebody who is not here."""
+
+
+_forked: weakref.WeakSet[Forked] = weakref.WeakSet()
+
+
+def renew_after_fork(one: Forked) -> None:
+    """Let `one` begin anew in each child process, for as long as it is there."""
+    _forked.add(one)
+
+
 def call_after_fork(call: Callable[[], object]) -> None:
     """Call something in each child process, before anything else there; not every system forks."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=call)
+
+
+def _renew_all() -> None:
+    for one in list(_forked):
+        one.begin_anew()
+
+
+call_after_fork(_renew_all)
 
 
 def make_lock() -> AbstractContextManager[object]:

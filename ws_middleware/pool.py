@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from ws_middleware.native import start_named_thread
+from ws_middleware.native import renew_after_fork, start_named_thread
 
 __all__ = [
     "LoopClosedError",
@@ -120,6 +120,11 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self.begin_anew()
+        renew_after_fork(self)
+
+    def begin_anew(self) -> None:
+        """Begin without threads: after a fork those that ran are the parent's."""
         self._calls: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._running = 0

@@ -8,11 +8,10 @@ from __future__ import annotations
 import abc
 import heapq
 import time
-import weakref
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from ws_middleware.native import call_after_fork, make_lock
+from ws_middleware.native import make_lock, renew_after_fork
 
 __all__ = ["Spend", "Spent"]
 
@@ -51,10 +50,11 @@ class Spent:
         self._heap: list[tuple[float, str]] = []
         #: What expires until then may have been forgotten.
         self._forgotten = float("-inf")
-        self._reset_lock()
-        _instances.add(self)
+        self.begin_anew()
+        renew_after_fork(self)
 
-    def _reset_lock(self) -> None:
+    def begin_anew(self) -> None:
+        """Have a lock that nobody holds: another thread may have, in the moment of a fork."""
         self._lock = make_lock()
 
     def __len__(self) -> int:
@@ -77,15 +77,3 @@ class Spent:
         while self._heap and (self._heap[0][0] <= now or len(self._heap) > self._capacity):
             self._forgotten, key = heapq.heappop(self._heap)
             self._keys.discard(key)
-
-
-_instances: weakref.WeakSet[Spent] = weakref.WeakSet()
-
-
-def _reset_locks() -> None:
-    # Another thread may have held a lock in the moment of the fork.
-    for spent in _instances:
-        spent._reset_lock()
-
-
-call_after_fork(_reset_locks)
