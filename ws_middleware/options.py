@@ -83,17 +83,7 @@ class Options:
     max_failures_per_minute: int | None = 100
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if value is not None and not _is_positive(value):
-                raise ValueError(f"{name}={value!r} is not a positive number; None means no limit")
-        for name in _WHOLE:
-            value = getattr(self, name)
-            if value is not None and not hasattr(value, "__index__"):
-                raise ValueError(f"{name}={value!r} is not a whole number")
-        for name in _REQUIRED:
-            if getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be without a limit")
+        self._check_limits()
         _named("origins", self.origin_policy)
         for name in _as_list("subprotocols", self.subprotocols):
             if not is_token(name):
@@ -110,6 +100,19 @@ class Options:
             function = getattr(self, name)
             if function is not None:
                 check_asked(function, f"{name} is a function of the request")
+
+    def _check_limits(self) -> None:
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not _is_positive(value):
+                raise ValueError(f"{name}={value!r} is not a positive number; None means no limit")
+        for name in _WHOLE:
+            value = getattr(self, name)
+            if value is not None and not hasattr(value, "__index__"):
+                raise ValueError(f"{name}={value!r} is not a whole number")
+        for name in _REQUIRED:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be without a limit")
 
     def replaced(self, **changes: Any) -> Options:
         """Make options that differ in some; `TypeError` names the one that was meant."""

@@ -133,17 +133,8 @@ def make_plan(url: str, settings: ClientSettings) -> Plan:
     known = ClientSettings.__annotations__
     if unknown := given.keys() - known:
         raise TypeError(f"a client has no setting {suggest(min(unknown), known)}")
-    subprotocols = settings.get("subprotocols", ())
-    # "The elements … MUST all be unique strings" (RFC 6455 §4.1)
-    if len(set(subprotocols)) != len(subprotocols):
-        raise ValueError(f"subprotocols={subprotocols!r} names one twice")
+    _check_settings(uri, settings)
     proxy = settings.get("proxy", True)
-    if settings.get("ssl_context") is not None and not uri.secure:
-        raise ValueError("ssl_context is for wss:// URLs; a ws:// URL is not encrypted")
-    if settings.get("unix") is not None and proxy not in (True, None):
-        raise ValueError("no proxy leads to a Unix socket: leave out unix or proxy")
-    _check_kind("credentials is a Password or a Token", settings.get("credentials"), _CREDENTIALS)
-    _check_kind("ssl_context is an ssl.SSLContext", settings.get("ssl_context"), _CONTEXT)
     fields = _make_fields(settings)
     return Plan(
         uri=uri,
@@ -159,6 +150,19 @@ def make_plan(url: str, settings: ClientSettings) -> Plan:
         observe_frames=settings.get("observe_frames", False),
         watcher=settings.get("watcher", NOBODY),
     )
+
+
+def _check_settings(uri: URI, settings: ClientSettings) -> None:
+    subprotocols = settings.get("subprotocols", ())
+    # "The elements … MUST all be unique strings" (RFC 6455 §4.1)
+    if len(set(subprotocols)) != len(subprotocols):
+        raise ValueError(f"subprotocols={subprotocols!r} names one twice")
+    if settings.get("ssl_context") is not None and not uri.secure:
+        raise ValueError("ssl_context is for wss:// URLs; a ws:// URL is not encrypted")
+    if settings.get("unix") is not None and settings.get("proxy") not in (True, None):
+        raise ValueError("no proxy leads to a Unix socket: leave out unix or proxy")
+    _check_kind("credentials is a Password or a Token", settings.get("credentials"), _CREDENTIALS)
+    _check_kind("ssl_context is an ssl.SSLContext", settings.get("ssl_context"), _CONTEXT)
 
 
 _CREDENTIALS = (Credentials, type(None))
