@@ -31,6 +31,7 @@ from ws_middleware.core.handshake import (
     offered_extensions,
     upgrade_fields,
 )
+from ws_middleware.core.headers import field_values
 from ws_middleware.driver import StreamDriver
 from ws_middleware.errors import HandshakeError, UnsupportedError
 from ws_middleware.gate import Place
@@ -253,7 +254,8 @@ class Handshake(PendingRequest):
     def _upgrade_for_app(self, subprotocol: str | None) -> Upgrade:
         head = self.request.head
         agreements = accept_offers(offered_extensions(head.fields), self._options.extensions)
-        fields = upgrade_fields(check_request(head), subprotocol, agreements)
+        (key,) = field_values(head.fields, "sec-websocket-key")  # all was checked before
+        fields = upgrade_fields(key, subprotocol, agreements)
         return Upgrade(subprotocol, agreements, fields)
 
     def _open(
