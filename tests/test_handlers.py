@@ -193,6 +193,39 @@ def test_class_that_is_no_handler(kind: type) -> None:
         check_handler(kind)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("on_mesage", "on_message"), ("on_messages", "on_message"), ("on_disconnect", "on_close")],
+)
+def test_callback_with_a_wrong_name_is_told(name: str, meant: str) -> None:
+    kind = type("Chat", (Handler,), {name: lambda self, *arguments: None})
+    with pytest.raises(TypeError, match=rf"^Chat\.{name} is never called: write {meant}, or"):
+        check_handler(kind)
+
+
+def test_callback_with_wrong_parameters_is_told() -> None:
+    class Chat(Handler):
+        def on_close(self, code: int) -> None:  # type: ignore[override]
+            ...
+
+    with pytest.raises(TypeError, match=r"^the call Chat\.on_close\(code, reason\): too many"):
+        check_handler(Chat)
+
+
+def test_handler_may_have_methods_of_its_own_and_callbacks_of_any_kind() -> None:
+    class Chat(Handler):
+        def on_typing(self) -> None: ...
+        def on_chat_message(self, message: str) -> None: ...
+
+        @staticmethod
+        def on_message(message: Data) -> None: ...
+
+        @classmethod
+        def on_open(cls, *arguments: Any) -> None: ...
+
+    check_handler(Chat)
+
+
 def test_pings_and_pongs_are_observed_where_there_is_a_callback() -> None:
     class Pinged(Handler):
         def on_ping(self, payload: bytes) -> None: ...

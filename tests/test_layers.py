@@ -48,13 +48,13 @@ LAYERS = {
         asgi.uvicorn_options asgi.uvicorn asgi.lending asgi.guard asgi.pump asgi.streams
         asgi.windows asgi.hypercorn_transport asgi.hypercorn asgi.gunicorn asgi.install
         asgi.tunnel asgi.event_endpoint asgi.events asgi.foreign_loop asgi.middleware
-        listening server
+        certificate listening server
         client.credentials client.proxies client.watching client.plan client.socks
         client.opening client.blocking client.asynchronous client.backoff client.reconnecting client
     """,
     "surface": """
         mounts __init__
-        cli.arguments cli.certificate cli.processes cli.demo cli.target cli.serve
+        cli.arguments cli.processes cli.demo cli.target cli.serve
         cli.forms cli.screen cli.prompt cli.inputs cli.record cli.transcript cli.commands
         cli.conversation cli.refusal cli.connect cli __main__
     """,

@@ -161,6 +161,16 @@ async def test_what_is_no_app_cannot_be_served(wrong: Any) -> None:
 
 
 @in_real_time
+async def test_wsgi_app_needs_a_mount() -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]: ...
+
+    with pytest.raises(TypeError, match=r"is a WSGI app: serve it as Server\(ws\.asgi\(app\)\)"):
+        Server(app, port=0)
+    async with Server(ws.asgi(app), port=0):
+        pass
+
+
+@in_real_time
 async def test_factory_of_an_app_can_be_served() -> None:
     async with Server(lambda: ws.asgi(), port=0, factory=True):
         pass
@@ -207,6 +217,14 @@ def secure_server(certificate: Certificate, **options: Any) -> Server:
         ssl_certfile=str(certificate.certfile),
         ssl_keyfile=str(certificate.keyfile),
     )
+
+
+@in_real_time
+async def test_certificate_is_looked_at_before_anything_is_served(certificate: Certificate) -> None:
+    with pytest.raises(ValueError, match=r"there is no certificate in '.*key\.pem'"):
+        Server(ws, port=0, ssl_certfile=certificate.keyfile)
+    with pytest.raises(ValueError, match="ssl_keyfile needs ssl_certfile"):
+        Server(ws, port=0, ssl_keyfile=certificate.keyfile)
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextvars
+import difflib
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from ws_middleware.aio import AsyncConnection
@@ -88,7 +89,10 @@ HandlerLike = Callable[..., Any]
 
 def check_handler(handler: HandlerLike) -> None:
     """Refuse, with `TypeError`, what cannot be a handler."""
-    if inspect.isclass(handler) and _handler_class(handler) is None:
+    kind = _handler_class(handler)
+    if kind is not None:
+        _check_callbacks(kind)
+    elif inspect.isclass(handler):
         raise TypeError(f"{handler.__name__} is a class but not a subclass of Handler")
     if not callable(handler):
         raise TypeError(f"a handler is a function or a Handler class, not {handler!r}")
@@ -96,18 +100,45 @@ def check_handler(handler: HandlerLike) -> None:
         raise TypeError(f"{_name(handler)}() yields, so nothing of it would run: use send()")
 
 
+def _check_callbacks(kind: type[Handler]) -> None:
+    blank = object.__new__(kind)
+    for name in dir(kind):
+        if name in _CALLBACKS:
+            names = list(inspect.signature(getattr(Handler(None), name)).parameters)
+            _check_call(getattr(blank, name), f"{kind.__name__}.{name}", names, {})
+        elif name.startswith("on") and (meant := _meant_by(name)) is not None:
+            raise TypeError(
+                f"{kind.__name__}.{name} is never called: write {meant}, or give it another name"
+            )
+
+
+def _meant_by(name: str) -> str | None:
+    """Find the callback that a name stands for elsewhere, or that it was meant to be."""
+    near = difflib.get_close_matches(name, _CALLBACKS, 1, cutoff=0.9)
+    return near[0] if near else _ELSEWHERE.get(name)
+
+
 def check_parameters(handler: HandlerLike, rule: str, names: Iterable[str]) -> None:
     """Refuse, with `TypeError`, a handler that does not take what its rule finds in the path."""
     try:
+        _check_call(handler, _name(handler), ["connection"], names)
+    except TypeError as error:
+        raise TypeError(f"{rule!r} means {error}") from None
+
+
+def _check_call(
+    function: Callable[..., Any], name: str, positional: Sequence[str], named: Iterable[str]
+) -> None:
+    try:
         # What a decorator wraps is the decorator's business.
-        signature = inspect.signature(handler, follow_wrapped=False)
+        signature = inspect.signature(function, follow_wrapped=False)
     except ValueError:
         return  # it does not say
     try:
-        signature.bind(None, **dict.fromkeys(names))
+        signature.bind(*positional, **dict.fromkeys(named))
     except TypeError as error:
-        call = ", ".join(["connection", *(f"{name}=..." for name in sorted(names))])
-        raise TypeError(f"{rule!r} means the call {_name(handler)}({call}): {error}") from None
+        call = ", ".join([*positional, *(f"{one}=..." for one in sorted(named))])
+        raise TypeError(f"the call {name}({call}): {error}") from None
 
 
 def _name(handler: HandlerLike) -> str:
@@ -415,5 +446,12 @@ class _CallbacksInPlace(_Callbacks):
         callback(*arguments)
 
 
+#: What other packages call theirs.
+_ELSEWHERE = {
+    "on_connect": "on_open",
+    "on_receive": "on_message",
+    "on_data": "on_message",
+    "on_disconnect": "on_close",
+}
 _CALLBACKS = [name for name in vars(Handler) if name.startswith("on_")]
 _DEFAULTS = frozenset(vars(Handler)[name] for name in _CALLBACKS)

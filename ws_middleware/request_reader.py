@@ -110,19 +110,20 @@ def _parse_plain(lines: list[bytes]) -> RequestHead | None:
     if not target or target.translate(None, _VISIBLE):
         return None
     fields: list[tuple[str, str]] = []
-    hosts = 0
+    by_name: dict[str, list[str]] = {}
     for line in lines[1:-2]:
         raw_name, colon, raw_value = line.partition(b":")
         name, lower = _read_name(raw_name) if len(raw_name) <= _SHORT else ("", "")
         if not colon or not name or lower in _FRAMING or raw_value.translate(None, _TEXT):
             return None
-        hosts += lower == "host"
         value = raw_value.strip(b" \t").decode("latin-1")
-        common = lower in _COMMON and len(value) <= _SHORT
-        fields.append((name, _shared_value(value) if common else value))
-    if hosts != 1:
+        if lower in _COMMON and len(value) <= _SHORT:
+            value = _shared_value(value)
+        fields.append((name, value))
+        by_name.setdefault(lower, []).append(value)
+    if len(by_name.get("host", ())) != 1:
         return None
-    return RequestHead("GET", target.decode("ascii"), "1.1", IndexedFields(fields))
+    return RequestHead("GET", target.decode("ascii"), "1.1", IndexedFields(fields, by_name))
 
 
 _END = [b"", b""]

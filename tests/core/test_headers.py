@@ -91,6 +91,12 @@ def test_all_lines_of_a_field_are_listed_in_order(make: Make) -> None:
     assert field_values(fields, "z") == []
 
 
+def test_index_is_taken_from_whoever_made_it() -> None:
+    fields = IndexedFields([("X", "1")], {"x": ["1"]})
+    assert list(fields) == [("X", "1")]
+    assert field_values(fields, "x") == ["1"]
+
+
 # --- tokens ---
 
 

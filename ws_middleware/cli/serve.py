@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ws_middleware.asgi.middleware import ASGIMiddleware
+from ws_middleware.certificate import CertificateError, check_certificate
 from ws_middleware.cli.arguments import Parser, path, ping_interval, positive_size
-from ws_middleware.cli.certificate import CertificateError, check_certificate
 from ws_middleware.cli.processes import CANNOT_START, Reloader, Supervisor
 from ws_middleware.cli.target import TargetError, Targets
 from ws_middleware.listening import ListenError, listening

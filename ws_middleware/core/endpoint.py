@@ -260,7 +260,8 @@ class Endpoint:
             self._run_out_of_memory()
         if receiver.input:
             self._process()
-            receiver.keep()
+            if receiver.input:
+                receiver.keep()
 
     def next_message(self) -> Item | None:
         """Give the next item; None while there is none, a `ConnectionClosed` at the end.
@@ -313,12 +314,13 @@ class Endpoint:
 
     def _process(self) -> None:
         """Handle what was fed, until it is used up or the queue is full."""
+        receiver = self._receiver
         try:
-            while (room := self._max_queue - len(self.queue)) > 0:
-                if messages := self._receiver.take_messages(room):
+            while receiver.input and (room := self._max_queue - len(self.queue)) > 0:
+                if messages := receiver.take_messages(room):
                     self._deliver(messages)
                     continue
-                if (event := self._receiver.next_event()) is None:
+                if (event := receiver.next_event()) is None:
                     return
                 if isinstance(event, Frame):
                     self._on_control(event)

@@ -71,19 +71,21 @@ class _PackedFields(Sequence[tuple[str, str]]):
 
 
 class IndexedFields(list[tuple[str, str]]):
-    """Be fields that are asked for many names; they do not change any more."""
+    """Be fields that are asked for many names; they do not change any more.
 
-    __slots__ = ("_values",)
+    `by_name` holds the values of all lines of a field; names are in lower case.
+    """
 
-    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+    __slots__ = ("by_name",)
+
+    def __init__(
+        self, fields: Iterable[tuple[str, str]], by_name: dict[str, list[str]] | None = None
+    ) -> None:
         super().__init__(fields)
-        self._values: dict[str, list[str]] = {}
-        for name, value in self:
-            self._values.setdefault(name.lower(), []).append(value.strip(_OWS))
-
-    def values_of(self, name: str) -> Sequence[str]:
-        """List the values of all lines of a field."""
-        return self._values.get(name, [])
+        self.by_name: dict[str, list[str]] = {} if by_name is None else by_name
+        if by_name is None:
+            for name, value in self:
+                self.by_name.setdefault(name.lower(), []).append(value.strip(_OWS))
 
 
 def field_values(fields: Iterable[tuple[str, str]], name: str) -> Sequence[str]:
@@ -93,7 +95,7 @@ def field_values(fields: Iterable[tuple[str, str]], name: str) -> Sequence[str]:
     ['a']
     """
     if isinstance(fields, IndexedFields):
-        return fields.values_of(name)
+        return fields.by_name.get(name) or []
     return [value.strip(_OWS) for key, value in fields if key.lower() == name]
 
 

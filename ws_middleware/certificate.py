@@ -7,11 +7,11 @@ import ssl
 __all__ = ["CertificateError", "check_certificate"]
 
 
-class CertificateError(Exception):
+class CertificateError(ValueError):
     """Tell why nothing can be served with a certificate."""
 
 
-def check_certificate(certfile: str, keyfile: str | None) -> None:
+def check_certificate(certfile: str, keyfile: str | None, password: str | None = None) -> None:
     """Load a certificate as the server will; `CertificateError` says what is wrong with it."""
     keyfile = keyfile or certfile
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -24,7 +24,7 @@ def check_certificate(certfile: str, keyfile: str | None) -> None:
             f"there is no certificate in {certfile!r}, or a broken one"
         ) from None
     try:
-        context.load_cert_chain(certfile, keyfile, _refuse_to_ask)
+        context.load_cert_chain(certfile, keyfile, password or _refuse_to_ask)
     except _EncryptedKeyError:
         raise CertificateError(f"the key in {keyfile!r} is encrypted: decrypt it first") from None
     except ssl.SSLError as error:
@@ -32,6 +32,7 @@ def check_certificate(certfile: str, keyfile: str | None) -> None:
             message = f"the key in {keyfile!r} is not that of the certificate in {certfile!r}"
         else:
             message = f"there is no private key in {keyfile!r}, or a broken one"
+            message += ", or the password is wrong" if password else ""
         raise CertificateError(message) from None
 
 
