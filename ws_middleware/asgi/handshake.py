@@ -316,9 +316,11 @@ class Handshake(PendingRequest):
         return self._prepared[1]
 
     @property
-    def is_closing(self) -> bool:
-        """Tell whether a connection was opened and is not open any more."""
-        return self._connection is not None and self._connection.state is not State.OPEN
+    def is_over(self) -> bool:
+        """Tell whether there is no connection any more, nor will there be one."""
+        if self._connection is None:
+            return self.is_decided
+        return self._connection.state is not State.OPEN
 
 
 def _make_endpoint(
