@@ -18,12 +18,12 @@ from tests.peer import CLOSE, PING, PONG, TEXT, Received, frame
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asking import is_async
 from ws_middleware.bridge import MAX_QUEUED, BridgedConnection
+from ws_middleware.callbacks import Handler
 from ws_middleware.connection import Connection
 from ws_middleware.core.endpoint import State
 from ws_middleware.core.messages import Data
 from ws_middleware.errors import ConnectionClosed
 from ws_middleware.handlers import (
-    Handler,
     check_handler,
     is_blocking,
     observes_control,
@@ -209,6 +209,17 @@ def test_callback_with_wrong_parameters_is_told() -> None:
             ...
 
     with pytest.raises(TypeError, match=r"^the call Chat\.on_close\(code, reason\): too many"):
+        check_handler(Chat)
+
+
+def test_callback_that_yields_is_told() -> None:
+    class Chat(Handler):
+        async def on_message(self, message: Data) -> AsyncIterator[Data]:
+            yield message
+
+    with pytest.raises(
+        TypeError, match=r"^Chat\.on_message\(\) yields, so nothing of it would run"
+    ):
         check_handler(Chat)
 
 

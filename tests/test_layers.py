@@ -36,7 +36,8 @@ LAYERS = {
         request_reader response_reader frame_socket
     """,
     "routes": """
-        asking handler_threads handlers gate admission introduction policy routing upgrade
+        asking handler_threads failures callbacks handlers
+        gate admission introduction policy routing upgrade
     """,
     "mounts": """
         wsgi.types wsgi.environ wsgi.hijack wsgi.parking wsgi.asking wsgi.endings

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ws_middleware.handlers import Handler
+from ws_middleware.callbacks import Handler
 from ws_middleware.options import Options
 from ws_middleware.routing import Router
 

@@ -171,6 +171,15 @@ async def test_wsgi_app_needs_a_mount() -> None:
 
 
 @in_real_time
+async def test_app_that_takes_anything_may_be_an_asgi_app() -> None:
+    def app(*arguments: Any) -> Any:
+        return ws.asgi()(*arguments)
+
+    async with Server(app, port=0):
+        pass
+
+
+@in_real_time
 async def test_factory_of_an_app_can_be_served() -> None:
     async with Server(lambda: ws.asgi(), port=0, factory=True):
         pass
@@ -221,7 +230,7 @@ def secure_server(certificate: Certificate, **options: Any) -> Server:
 
 @in_real_time
 async def test_certificate_is_looked_at_before_anything_is_served(certificate: Certificate) -> None:
-    with pytest.raises(ValueError, match=r"there is no certificate in '.*key\.pem'"):
+    with pytest.raises(ValueError, match=r"ssl_certfile: there is no certificate in '.*key\.pem'"):
         Server(ws, port=0, ssl_certfile=certificate.keyfile)
     with pytest.raises(ValueError, match="ssl_keyfile needs ssl_certfile"):
         Server(ws, port=0, ssl_keyfile=certificate.keyfile)

@@ -4,6 +4,7 @@ from ws_middleware.accepting import serve_forever
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.direct import direct
 from ws_middleware.broadcast import broadcast
+from ws_middleware.callbacks import Handler
 from ws_middleware.client import (
     ClientSettings,
     Credentials,
@@ -45,7 +46,6 @@ from ws_middleware.errors import (
 )
 from ws_middleware.extensions import DeflateFrame, PermessageDeflate, XWebkitDeflateFrame
 from ws_middleware.frame_socket import FrameSocket
-from ws_middleware.handlers import Handler
 from ws_middleware.mounts import WebSockets
 from ws_middleware.options import Options
 from ws_middleware.raw import upgrade

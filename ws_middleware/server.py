@@ -11,7 +11,6 @@ import contextlib
 import errno
 import logging
 import math
-import os
 import signal
 import socket
 import ssl
@@ -22,10 +21,10 @@ from typing import Any, Self
 
 import uvicorn
 
-from ws_middleware.asgi.adapting import check_app, is_asgi
+from ws_middleware.asgi.adapting import check_app, takes
 from ws_middleware.asgi.guard import HTTPGuard
 from ws_middleware.asgi.uvicorn import WebSocketProtocol
-from ws_middleware.certificate import check_certificate
+from ws_middleware.certificate import check_authorities, check_certificate
 from ws_middleware.listening import listening
 from ws_middleware.logs import format_address
 from ws_middleware.options import Options
@@ -53,30 +52,24 @@ class ServerConfig(uvicorn.Config):
         for name in settings:
             if name in Options.__dataclass_fields__:
                 raise TypeError(f"{name} is no setting of the server: write WebSockets({name}=...)")
-        _check_tls(**settings)
         super().__init__(app, **{**_SETTINGS, **settings})
         if self.use_subprocess:
             raise ValueError("workers and reload are options of the command line alone")
+        self._check_certificates()
+
+    def _check_certificates(self) -> None:
+        if self.ssl_certfile:
+            check_certificate(self.ssl_certfile, self.ssl_keyfile, self.ssl_keyfile_password)
+        elif self.ssl_keyfile:
+            raise ValueError("ssl_keyfile needs ssl_certfile")
+        if self.ssl_ca_certs:
+            check_authorities("ssl_ca_certs", self.ssl_ca_certs)
 
     def load(self) -> None:
         """Load as uvicorn does; the guard speaks TLS, so that one deadline counts for all."""
         super().load()
         self.tls = self.ssl
         setattr(self, "ssl", None)  # noqa: B010 - uvicorn declares it, not we
-
-
-def _check_tls(
-    *,
-    ssl_certfile: str | os.PathLike[str] | None = None,
-    ssl_keyfile: str | os.PathLike[str] | None = None,
-    ssl_keyfile_password: str | None = None,
-    **others: object,
-) -> None:
-    if ssl_certfile is not None:
-        keyfile = None if ssl_keyfile is None else os.fspath(ssl_keyfile)
-        check_certificate(os.fspath(ssl_certfile), keyfile, ssl_keyfile_password)
-    elif ssl_keyfile is not None:
-        raise ValueError("ssl_keyfile needs ssl_certfile")
 
 
 _SETTINGS: dict[str, Any] = {
@@ -230,7 +223,7 @@ class Server:
         asgi = app.asgi() if callable(getattr(app, "asgi", None)) else app
         if not (isinstance(asgi, str) or settings.get("factory")):  # uvicorn makes the app of these
             check_app(asgi)
-            if not is_asgi(asgi) and "interface" not in settings:
+            if not takes(asgi, 3) and "interface" not in settings:
                 raise TypeError(f"{asgi!r} is a WSGI app: serve it as Server(ws.asgi(app))")
         self._server = _EmbeddedServer(ServerConfig(asgi, options=options, **settings))
         self._listening = contextlib.ExitStack()

@@ -11,11 +11,11 @@ import pytest
 from tests.asgi.handshaking import App
 from tests.inprocess import in_virtual_time, settled
 from ws_middleware.aio import AsyncConnection
+from ws_middleware.callbacks import Handler
 from ws_middleware.connection import Connection
 from ws_middleware.core.frames import Frame, Opcode
 from ws_middleware.core.messages import TextMessage
 from ws_middleware.errors import ConnectionClosed, UnsupportedError
-from ws_middleware.handlers import Handler
 from ws_middleware.mounts import WebSockets
 
 Event = dict[str, Any]

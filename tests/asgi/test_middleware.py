@@ -15,7 +15,7 @@ from tests.inprocess import in_virtual_time, run_virtually, settled
 from tests.peer import CLOSE, PING, TEXT, frame
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.middleware import ASGIMiddleware
-from ws_middleware.handlers import Handler
+from ws_middleware.callbacks import Handler
 from ws_middleware.mounts import WebSockets
 from ws_middleware.options import Options
 from ws_middleware.server import ServerConfig

@@ -126,25 +126,28 @@ def test_nothing_to_serve(folder: Path, targets: str, line: str) -> None:
         ("--certfile truncated.pem", "there is no certificate in 'truncated.pem', or a broken one"),
         ("--certfile key.pem", "there is no certificate in 'key.pem', or a broken one"),
         ("--certfile certificate.pem", "there is no private key in 'certificate.pem', .*"),
-        (
-            "--certfile certificate.pem --keyfile missing.pem",
-            "cannot read 'missing.pem': No such file or directory",
-        ),
-        ("--certfile certificate.pem --keyfile file", "there is no private key in 'file', .*"),
-        (
-            "--certfile certificate.pem --keyfile other/key.pem",
-            "the key in 'other/key.pem' is not that of the certificate in 'certificate.pem'",
-        ),
-        (
-            "--certfile certificate.pem --keyfile encrypted.pem",
-            "the key in 'encrypted.pem' is encrypted: decrypt it first",
-        ),
         ("--reload --certfile file", "there is no certificate in 'file', or a broken one"),
         ("--workers 2 --certfile file", "there is no certificate in 'file', or a broken one"),
     ],
 )
 def test_wrong_certificate(folder: Path, arguments: str, line: str) -> None:
-    check(folder, arguments, 1, line)
+    check(folder, arguments, 1, f"--certfile: {line}")
+
+
+@pytest.mark.parametrize(
+    ("keyfile", "line"),
+    [
+        ("missing.pem", "cannot read 'missing.pem': No such file or directory"),
+        ("file", "there is no private key in 'file', .*"),
+        (
+            "other/key.pem",
+            "the key in 'other/key.pem' is not that of the certificate in 'certificate.pem'",
+        ),
+        ("encrypted.pem", "the key in 'encrypted.pem' is encrypted: decrypt it first"),
+    ],
+)
+def test_wrong_key(folder: Path, keyfile: str, line: str) -> None:
+    check(folder, f"--certfile certificate.pem --keyfile {keyfile}", 1, f"--keyfile: {line}")
 
 
 LONG = "x" * 64

@@ -24,7 +24,7 @@ from tests.peer import Peer
 from tests.running import RunningServer, eventually, run_command
 from tests.tls import Certificate
 from tests.wsgi import apache
-from ws_middleware.handlers import POOL_SIZE
+from ws_middleware.callbacks import POOL_SIZE
 
 __all__ = [
     "KINDS",

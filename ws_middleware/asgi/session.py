@@ -19,7 +19,7 @@ from ws_middleware.core.handshake import offered_subprotocols
 from ws_middleware.core.messages import Data
 from ws_middleware.driver import StreamDriver
 from ws_middleware.errors import ConnectionClosed, HandshakeError
-from ws_middleware.handlers import is_being_cancelled, is_only
+from ws_middleware.failures import is_being_cancelled, is_only
 
 if TYPE_CHECKING:
     from ws_middleware.asgi.handshake import Handshake

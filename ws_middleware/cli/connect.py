@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, I
 from typing import TextIO
 
 from ws_middleware.aio import AsyncConnection
+from ws_middleware.certificate import check_authorities
 from ws_middleware.cli.arguments import Parser, path, ping_interval, positive_size, seconds
 from ws_middleware.cli.commands import Commands, Input, parse_close
 from ws_middleware.cli.conversation import Conversation, Wishes
@@ -272,15 +273,9 @@ def _ssl_context(parsed: argparse.Namespace) -> ssl.SSLContext | None:
         return None
     if not parsed.url.lower().startswith("wss:"):
         raise ValueError("--insecure and --cacert are for wss:// URLs")
-    if parsed.cacert is None:
-        context = ssl.create_default_context()
-    else:
-        try:
-            context = ssl.create_default_context(cafile=parsed.cacert)
-        except ssl.SSLError:
-            raise ValueError(f"there is no certificate in {parsed.cacert!r}") from None
-        except OSError as error:
-            raise ValueError(f"cannot read {parsed.cacert!r}: {error.strerror}") from None
+    if parsed.cacert is not None:
+        check_authorities("--cacert", parsed.cacert)
+    context = ssl.create_default_context(cafile=parsed.cacert)
     context.set_alpn_protocols(["http/1.1"])
     if parsed.insecure:
         context.check_hostname = False

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ws_middleware.asgi.middleware import ASGIMiddleware
-from ws_middleware.certificate import CertificateError, check_certificate
+from ws_middleware.certificate import Arguments, CertificateError, check_certificate
 from ws_middleware.cli.arguments import Parser, path, ping_interval, positive_size
 from ws_middleware.cli.processes import CANNOT_START, Reloader, Supervisor
 from ws_middleware.cli.target import TargetError, Targets
@@ -32,6 +32,7 @@ logger: logging.Logger = logging.getLogger("ws_middleware")
 
 #: How long connections may take to close before changed code is served, in seconds.
 _RELOAD_GRACE_TIME = 1
+_TLS_ARGUMENTS = Arguments("--certfile", "--keyfile", None)
 _LEVELS = ("critical", "error", "warning", "info", "debug")
 
 _EPILOG = """\
@@ -128,7 +129,7 @@ def _fail(error: Exception) -> int:
 def _prepare(parsed: argparse.Namespace) -> ASGIMiddleware | None:
     """Find out what is wrong before anything is served; None if each worker has to do so."""
     if parsed.certfile is not None:
-        check_certificate(parsed.certfile, parsed.keyfile)
+        check_certificate(parsed.certfile, parsed.keyfile, arguments=_TLS_ARGUMENTS)
     if parsed.reload:
         return None  # the code may be broken for a while
     try:
