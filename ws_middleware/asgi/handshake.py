@@ -140,7 +140,7 @@ class Handshake(PendingRequest):
     ) -> None:
         """Answer a request: check it, then ask the application."""
         self._early = leftover + self._early
-        self.request = self._make_request(head)
+        self.request: Request = self._make_request(head)
         try:
             if refusal is not None:
                 raise refusal
