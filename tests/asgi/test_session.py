@@ -651,6 +651,22 @@ async def test_peer_that_leaves_before_the_decision() -> None:
 
 
 @in_virtual_time
+async def test_peer_that_leaves_before_the_decision_is_no_error_of_the_app(
+    errors: Callable[[], list[BaseException]],
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(1)
+        await send(ACCEPT)
+
+    handshake = Handshake(app)
+    await settled()
+    handshake.transport.lose()
+    await asyncio.sleep(2)
+    assert not handshake.state.tasks
+    assert errors() == []
+
+
+@in_virtual_time
 async def test_app_that_does_not_notice_that_the_peer_left_is_cancelled_in_time() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(100)

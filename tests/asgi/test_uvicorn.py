@@ -274,7 +274,7 @@ def test_endpoint_that_receives_is_told_that_the_peer_left(peer: Peer, name: str
 def test_breach_of_the_protocol_is_answered(peer: Peer, name: str) -> None:
     peer.open(f"/echo?name={name}").send_frame(TEXT, "unmasked", key=None)
     peer.expect_failure(1002)
-    eventually(lambda: ENDS.get(name) == 1006)
+    eventually(lambda: ENDS.get(name) == 1002)
 
 
 def test_route_of_ours_stands_beside_them(peer: Peer) -> None:

@@ -31,6 +31,7 @@ from ws_middleware.core.handshake import (
     offered_extensions,
     upgrade_fields,
 )
+from ws_middleware.core.headers import field_values
 from ws_middleware.driver import StreamDriver
 from ws_middleware.errors import HandshakeError, UnsupportedError
 from ws_middleware.gate import Place
@@ -139,7 +140,7 @@ class Handshake(PendingRequest):
     ) -> None:
         """Answer a request: check it, then ask the application."""
         self._early = leftover + self._early
-        self.request = self._make_request(head)
+        self.request: Request = self._make_request(head)
         try:
             if refusal is not None:
                 raise refusal
@@ -253,7 +254,8 @@ class Handshake(PendingRequest):
     def _upgrade_for_app(self, subprotocol: str | None) -> Upgrade:
         head = self.request.head
         agreements = accept_offers(offered_extensions(head.fields), self._options.extensions)
-        fields = upgrade_fields(check_request(head), subprotocol, agreements)
+        (key,) = field_values(head.fields, "sec-websocket-key")  # all was checked before
+        fields = upgrade_fields(key, subprotocol, agreements)
         return Upgrade(subprotocol, agreements, fields)
 
     def _open(
@@ -314,9 +316,11 @@ class Handshake(PendingRequest):
         return self._prepared[1]
 
     @property
-    def is_closing(self) -> bool:
-        """Tell whether a connection was opened and is not open any more."""
-        return self._connection is not None and self._connection.state is not State.OPEN
+    def is_over(self) -> bool:
+        """Tell whether there is no connection any more, nor will there be one."""
+        if self._connection is None:
+            return self.is_decided
+        return self._connection.state is not State.OPEN
 
 
 def _make_endpoint(

@@ -36,7 +36,7 @@ class HypercornTransport(StreamTransport):
         self._close_timeout = options.close_timeout
         self._tell = tell
         #: Whether the stream is not the whole TCP connection.
-        self.has_halves = not version.startswith("1.")
+        self.has_halves: bool = not version.startswith("1.")
         self._socket = None if self.has_halves else _transport_behind(send)
         self._server = protocol_behind(send)
         self._lingering: LingeringClose | None = None

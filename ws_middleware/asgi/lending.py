@@ -65,7 +65,7 @@ class LentTransport:
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._is_lent = True
-        self.has_written = False  # anything of the response
+        self.has_written: bool = False  # anything of the response
 
     def take_back(self) -> None:
         """Let no call through any more, such as that of a keep-alive timer."""

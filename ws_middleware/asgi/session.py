@@ -190,7 +190,7 @@ class Session:
 
     def _is_end(self, error: BaseException) -> bool:
         """Tell whether an exception only says that the peer left while the app was at work."""
-        return self._handshake.is_closing and is_only(error, ClientDisconnected, ConnectionClosed)
+        return self._handshake.is_over and is_only(error, ClientDisconnected, ConnectionClosed)
 
     def _finish(self, code: CloseCode, reason: str = "") -> None:
         """Close what the application left open."""
