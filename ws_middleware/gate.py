@@ -92,10 +92,10 @@ class Gate:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.begin_anew()
-        renew_after_fork(self)
+        self._begin_anew()
+        renew_after_fork(self, Gate._begin_anew)
 
-    def begin_anew(self) -> None:
+    def _begin_anew(self) -> None:
         """Count from nobody on: after a fork the connections are the parent's."""
         self._lock = make_lock()
         self._places: set[Place] = set()

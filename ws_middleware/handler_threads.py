@@ -31,10 +31,10 @@ class HandlerThreads:
                 raise ValueError(f"{name}={number!r} is less than {least}")
         self._most = most
         self._places = most + waiting
-        self.begin_anew()
-        renew_after_fork(self)
+        self._begin_anew()
+        renew_after_fork(self, HandlerThreads._begin_anew)
 
-    def begin_anew(self) -> None:
+    def _begin_anew(self) -> None:
         """Count from no thread on: after a fork those that ran are the parent's."""
         self._lock = threading.Lock()
         self._reserved = 0

@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 __all__ = [
     "call_after_fork",
@@ -40,19 +40,16 @@ def _original(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-class Forked(Protocol):
-    """Be something that a child process has a copy of, and none of the threads that use it."""
-
-    def begin_anew(self) -> None:
-        """Forget what is the parent's; a lock may be held by somebody who is not here."""
+_Object = TypeVar("_Object")
+_renewals: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
 
 
-_forked: weakref.WeakSet[Forked] = weakref.WeakSet()
+def renew_after_fork(one: _Object, renew: Callable[[_Object], object]) -> None:
+    """Renew an object in each child process, for as long as it is there.
 
-
-def renew_after_fork(one: Forked) -> None:
-    """Let `one` begin anew in each child process, for as long as it is there."""
-    _forked.add(one)
+    The threads that use it are the parent's, and its lock may be held by one of them.
+    """
+    _renewals[one] = renew
 
 
 def call_after_fork(call: Callable[[], object]) -> None:
@@ -62,8 +59,8 @@ def call_after_fork(call: Callable[[], object]) -> None:
 
 
 def _renew_all() -> None:
-    for one in list(_forked):
-        one.begin_anew()
+    for one, renew in list(_renewals.items()):
+        renew(one)
 
 
 call_after_fork(_renew_all)

@@ -120,10 +120,10 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self.begin_anew()
-        renew_after_fork(self)
+        self._begin_anew()
+        renew_after_fork(self, Pool._begin_anew)
 
-    def begin_anew(self) -> None:
+    def _begin_anew(self) -> None:
         """Begin without threads: after a fork those that ran are the parent's."""
         self._calls: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._lock = threading.Lock()

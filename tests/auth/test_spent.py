@@ -95,7 +95,7 @@ def test_32_threads_use_a_key_once() -> None:
 def test_lock_held_during_a_fork_is_free_in_the_child() -> None:
     spend = Spent()
     lock = spend._lock
-    spend.begin_anew()  # as is done after a fork
+    spend._begin_anew()  # as is done after a fork
     assert spend._lock is not lock
 
 

@@ -50,10 +50,10 @@ class Spent:
         self._heap: list[tuple[float, str]] = []
         #: What expires until then may have been forgotten.
         self._forgotten = float("-inf")
-        self.begin_anew()
-        renew_after_fork(self)
+        self._begin_anew()
+        renew_after_fork(self, Spent._begin_anew)
 
-    def begin_anew(self) -> None:
+    def _begin_anew(self) -> None:
         """Have a lock that nobody holds: another thread may have, in the moment of a fork."""
         self._lock = make_lock()
 
