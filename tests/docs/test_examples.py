@@ -308,6 +308,7 @@ def test_page_of_the_chat_works_in_a_browser(need: Callable[[str], str], tmp_pat
         assert heard(bob) == ("bob", "is here")
         with browser.page(f"http://127.0.0.1:{server.port}/?room=garden&name=ada") as page:
             assert heard(bob) == ("ada", "is here")
+            eventually(lambda: not page.is_disabled("button"))
             page.fill("input", "<b>hello</b>")
             page.click("button")
             assert heard(bob) == ("ada", "<b>hello</b>")

@@ -120,6 +120,8 @@ def test_page_of_the_tutorial_chats_in_a_browser(
         bob.open("/chat/garden?name=bob").read_message()
         with browser.page(f"http://127.0.0.1:{server.port}/garden?name=ada") as page:
             assert bob.read_message() == "ada is here"
+            # The server has greeted before the browser has read that the handshake is done.
+            eventually(lambda: not page.is_disabled("button"))
             page.fill("input", "hello")
             page.press_enter()
             assert bob.read_message() == "ada: hello"
@@ -127,6 +129,8 @@ def test_page_of_the_tutorial_chats_in_a_browser(
             page.fill("input", "x" * 5000)
             page.click("button")
             eventually(lambda: "closed with 1009" in page.text("ul"))
+            assert page.is_disabled("button")
+            assert page.complaints() == []
         assert bob.read_message() == "ada is gone"
 
 

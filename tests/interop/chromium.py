@@ -108,6 +108,10 @@ class Page:
         """Give the text of the first element that a selector finds."""
         return str(self.evaluate(f"document.querySelector({json.dumps(selector)}).textContent"))
 
+    def is_disabled(self, selector: str) -> bool:
+        """Tell whether a field or a button cannot be used."""
+        return bool(self.evaluate(f"document.querySelector({json.dumps(selector)}).disabled"))
+
     def click(self, selector: str) -> None:
         """Click an element."""
         self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")

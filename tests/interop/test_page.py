@@ -57,10 +57,6 @@ def wait_for_lines(page: Page, kind: str, count: int) -> list[tuple[str, str]]:
     return lines(page, kind)
 
 
-def is_disabled(page: Page, selector: str) -> bool:
-    return bool(page.evaluate(f"document.querySelector('{selector}').disabled"))
-
-
 def test_nothing_is_fetched_but_the_page(page: Page, service: RunningServer) -> None:
     sent = page.events("Network.requestWillBeSent")
     urls = [event["request"]["url"] for event in sent]
@@ -76,7 +72,7 @@ def test_connecting_shows_what_was_agreed(open_page: Page, service: RunningServe
 
 
 def test_nothing_can_be_sent_before_there_is_a_connection(page: Page) -> None:
-    assert is_disabled(page, "#send")
+    assert page.is_disabled("#send")
     page.fill("#message", "too early")
     page.press_enter()
     assert page.text("#log") == ""
