@@ -13,7 +13,7 @@ import ssl
 import time
 from typing import Any
 
-from ws_middleware.core.frames import CloseCode
+from ws_middleware.core.closing import SHUTDOWN
 from ws_middleware.errors import HandshakeError
 from ws_middleware.handlers import HandlerLike
 from ws_middleware.logs import connection_finished
@@ -47,7 +47,7 @@ def serve_forever(
         router = target
         router.override(**options)
     else:
-        router = OneRoute(target, Options(**options))
+        router = OneRoute(target, Options().replaced(**options))
     _Acceptor(router, ssl_context, max_threads).run(listener)
 
 
@@ -111,7 +111,7 @@ class _Acceptor:
             self._connections.add(connection)
             try:
                 if self._stopping:
-                    connection.start_closing(*_STOPPING)
+                    connection.start_closing(*SHUTDOWN)
                 opened.serve(connection)
             finally:
                 self._connections.discard(connection)
@@ -127,7 +127,7 @@ class _Acceptor:
         """Tell everybody, and drop who does not go in time."""
         self._stopping = True
         for connection in list(self._connections):
-            close = functools.partial(connection.close, *_STOPPING)
+            close = functools.partial(connection.close, *SHUTDOWN)
             self._waiting.spawn(close, "ws_middleware closing")
         deadline = time.monotonic() + 2 * self._router.options.close_timeout
         while self._connections and (left := deadline - time.monotonic()) > 0:
@@ -138,4 +138,3 @@ class _Acceptor:
 
 #: What a listener says that was shut down.
 _SHUT = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSOCK})
-_STOPPING = CloseCode.GOING_AWAY, "the server is shutting down"

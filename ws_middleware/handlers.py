@@ -19,7 +19,7 @@ from ws_middleware.asking import is_async
 from ws_middleware.bridge import BridgedConnection
 from ws_middleware.callbacks import CALLBACKS, CallbacksInPlace, CallbacksOnLoop, Handler
 from ws_middleware.connection import Connection
-from ws_middleware.core.frames import CloseCode
+from ws_middleware.core.closing import SHUTDOWN
 from ws_middleware.failures import fail, go_without_thread, is_being_cancelled, is_end_of
 from ws_middleware.pool import OutOfThreadsError, Starter, as_failure, call_in, start_thread
 from ws_middleware.socket_connection import SocketConnection
@@ -36,7 +36,6 @@ __all__ = [
     "run_in_thread",
 ]
 
-_STOPPING = CloseCode.GOING_AWAY, "the server is shutting down"
 #: A function of a connection and the path's parameters, or a `Handler` class.
 HandlerLike = Callable[..., Any]
 #: What other packages call their callbacks.
@@ -163,7 +162,7 @@ async def run_handler(
             await _start(handler, connection, path_params, start)
     except asyncio.CancelledError:
         if is_being_cancelled():
-            connection.start_closing(*_STOPPING)
+            connection.start_closing(*SHUTDOWN)
             raise
         fail(connection)
     except OutOfThreadsError as error:
@@ -191,7 +190,7 @@ async def run_in_thread(
     except OutOfThreadsError as error:
         go_without_thread(connection, error)
     except asyncio.CancelledError:
-        connection.start_closing(*_STOPPING)
+        connection.start_closing(*SHUTDOWN)
         raise
 
 
@@ -210,7 +209,7 @@ def run_blocking(
             fail(connection)
     except BaseException:
         # The server ends this thread, and may write into the socket: it must be shut by then.
-        connection.start_closing(*_STOPPING)
+        connection.start_closing(*SHUTDOWN)
         connection.abort()
         raise
     connection.close()

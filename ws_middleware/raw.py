@@ -13,7 +13,6 @@ import time
 from typing import Any, NamedTuple
 
 from ws_middleware.asking import run_in_place
-from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.core.frame_tap import FrameTap
 from ws_middleware.core.handshake import encode_refusal, encode_response
 from ws_middleware.errors import HandshakeError
@@ -114,24 +113,20 @@ class _Opened(NamedTuple):
 
     def connect(self, tap: FrameTap | None = None) -> SocketConnection:
         """Send the 101, and make the connection."""
-        options, agreements = self.route.options, self.agreed.agreements
-        active = [agreement.activate("server") for agreement in agreements]
-        if tap is not None:
-            active.append(tap)
-        endpoint = Endpoint(
-            "server",
+        options, agreed = self.route.options, self.agreed
+        endpoint = agreed.make_endpoint(
             options,
-            active,
-            now=time.monotonic(),
+            time.monotonic(),
             observe_control=observes_control(self.route.handler),
+            beside=() if tap is None else (tap,),
         )
-        preface = encode_response(101, self.agreed.fields)
+        preface = encode_response(101, agreed.fields)
         driver = SocketDriver(
             endpoint, self.stream, options, preface=preface, leftover=self.leftover
         )
-        connection = SocketConnection(driver, self.request, self.agreed.subprotocol, agreements)
+        connection = SocketConnection(driver, self.request, agreed.subprotocol, agreed.agreements)
         connection.tap = tap
-        self.agreed.opened(connection, driver.waiting.spawner())
+        agreed.opened(connection, driver.waiting.spawner())
         return connection
 
     def serve(self, connection: SocketConnection) -> None:

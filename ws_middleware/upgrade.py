@@ -15,7 +15,8 @@ from ws_middleware.aio import AsyncConnection
 from ws_middleware.asking import Ask, answers_at_once, ask_in_place, run_in_place
 from ws_middleware.auth.first_message import FirstMessage
 from ws_middleware.auth.identity import Admitted
-from ws_middleware.core.extensions import Agreement, accept_offers
+from ws_middleware.core.endpoint import Endpoint
+from ws_middleware.core.extensions import ActiveExtension, Agreement, accept_offers
 from ws_middleware.core.frames import truncate_reason
 from ws_middleware.core.handshake import (
     check_request,
@@ -48,6 +49,20 @@ class Upgrade(NamedTuple):
     #: What has to be heard before the handler sees the connection.
     introduction: Introduction | None = None
     place: Place | None = None
+
+    def make_endpoint(
+        self,
+        options: Options,
+        now: float,
+        *,
+        observe_control: bool = False,
+        beside: Sequence[ActiveExtension] = (),
+    ) -> Endpoint:
+        """Make the server's end of the connection; `beside` are extensions nobody agreed on."""
+        agreed = [agreement.activate("server") for agreement in self.agreements]
+        return Endpoint(
+            "server", options, [*agreed, *beside], now=now, observe_control=observe_control
+        )
 
     def opened(self, connection: AsyncConnection | SocketConnection, teller: Teller) -> None:
         """Note that the connection is open."""

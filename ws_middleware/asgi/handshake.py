@@ -21,7 +21,7 @@ from ws_middleware.asgi.pending import PendingRequest
 from ws_middleware.asgi.session import Session
 from ws_middleware.asgi.takeover import take_over
 from ws_middleware.asgi.types import ASGIApp
-from ws_middleware.core.endpoint import Endpoint, State
+from ws_middleware.core.closing import SHUTDOWN, State
 from ws_middleware.core.extensions import accept_offers
 from ws_middleware.core.frames import CloseCode
 from ws_middleware.core.handshake import (
@@ -45,8 +45,6 @@ __all__ = ["EXTENSION", "Handshake"]
 
 #: The entry of `scope["extensions"]` under which our middleware finds the handshake.
 EXTENSION = "ws_middleware"
-
-_STOPPING = "the server is shutting down"
 
 
 class Handshake(PendingRequest):
@@ -109,11 +107,11 @@ class Handshake(PendingRequest):
         self._stopping = True
         if self._connection is not None:
             if self._connection.state is State.OPEN:
-                self._connection.start_closing(self._farewell, _STOPPING)
+                self._connection.start_closing(self._farewell, SHUTDOWN.reason)
         elif self._lingering is not None:
             self._lingering.shutdown()
         elif self._task is not None:
-            self.refuse(HandshakeError(503, _STOPPING))
+            self.refuse(HandshakeError(503, SHUTDOWN.reason))
 
     @property
     def _farewell(self) -> CloseCode:
@@ -145,7 +143,7 @@ class Handshake(PendingRequest):
             if refusal is not None:
                 raise refusal
             if self._stopping:
-                raise HandshakeError(503, _STOPPING)
+                raise HandshakeError(503, SHUTDOWN.reason)
             self._check_room()
             work = self._find_work(deadline)
         except HandshakeError as error:
@@ -225,7 +223,7 @@ class Handshake(PendingRequest):
         _ = self.request.scope  # the transport can be asked for the last time
         driver = take_over(
             self.transport,
-            functools.partial(_make_endpoint, upgrade, options),
+            functools.partial(upgrade.make_endpoint, options),
             options,
             preface=self._encode_acceptance(upgrade.fields),
             leftover=self._early,
@@ -296,7 +294,9 @@ class Handshake(PendingRequest):
     def _prepare(
         self, upgrade: Upgrade, options: Options, observe_control: bool
     ) -> tuple[StreamDriver, AsyncConnection]:
-        endpoint = _make_endpoint(upgrade, options, self._loop.time(), observe_control)
+        endpoint = upgrade.make_endpoint(
+            options, self._loop.time(), observe_control=observe_control
+        )
         driver = StreamDriver(endpoint, self.transport, options, self.connection_lost)
         return driver, AsyncConnection(
             driver, self.request, upgrade.subprotocol, upgrade.agreements
@@ -321,15 +321,3 @@ class Handshake(PendingRequest):
         if self._connection is None:
             return self.is_decided
         return self._connection.state is not State.OPEN
-
-
-def _make_endpoint(
-    upgrade: Upgrade, options: Options, now: float, observe_control: bool = False
-) -> Endpoint:
-    return Endpoint(
-        "server",
-        options,
-        tuple(agreement.activate("server") for agreement in upgrade.agreements),
-        now=now,
-        observe_control=observe_control,
-    )

@@ -20,7 +20,10 @@ from ws_middleware.core.extensions import Role
 from ws_middleware.core.frames import Close, CloseCode, truncate_reason
 from ws_middleware.errors import ConnectionClosed, ProtocolError
 
-__all__ = ["Closing", "State"]
+__all__ = ["SHUTDOWN", "Closing", "State"]
+
+#: What peers are told when the server ends (§7.4.1).
+SHUTDOWN = Close(CloseCode.GOING_AWAY, "the server is shutting down")
 
 #: How long messages that came before the peer's close may still be answered, in seconds.
 ANSWER_TIME = 1.0

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from ws_middleware.core.frames import CloseCode
+from ws_middleware.core.closing import SHUTDOWN
 from ws_middleware.native import start_thread
 from ws_middleware.waiting import Waiting
 from ws_middleware.wsgi.parking import open_parking
@@ -27,8 +27,6 @@ GRACE_TIME = 5.0
 
 #: How often is looked whether a worker means to end, in seconds.
 ROUND_TIME = 0.5
-_CODE = CloseCode.GOING_AWAY
-_REASON = "the server is shutting down"
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _former: dict[int, Any] = {}
 _watches_exit = False
@@ -36,7 +34,9 @@ _watches_signals = False
 _watched_worker: object = None
 
 
-def close_all(code: int = _CODE, reason: str = _REASON, grace: float = GRACE_TIME) -> None:
+def close_all(
+    code: int = SHUTDOWN.code, reason: str = SHUTDOWN.reason, grace: float = GRACE_TIME
+) -> None:
     """Close every connection of this process, and wait for them up to `grace` seconds."""
     parking = open_parking()
     if parking is not None:
@@ -47,7 +47,7 @@ def close_all(code: int = _CODE, reason: str = _REASON, grace: float = GRACE_TIM
 def _tell_all() -> None:
     parking = open_parking()
     if parking is not None:
-        parking.tell_all(lambda connection: connection.start_closing(_CODE, _REASON))
+        parking.tell_all(lambda connection: connection.start_closing(*SHUTDOWN))
 
 
 def watch(*, signals: bool) -> None:

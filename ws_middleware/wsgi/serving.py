@@ -98,12 +98,8 @@ class Serving:
 
     def make_endpoint(self, now: float) -> Endpoint:
         """Make the endpoint of the connection that begins now."""
-        return Endpoint(
-            "server",
-            self.route.options,
-            [agreement.activate("server") for agreement in self.upgrade.agreements],
-            now=now,
-            observe_control=observes_control(self.route.handler),
+        return self.upgrade.make_endpoint(
+            self.route.options, now, observe_control=observes_control(self.route.handler)
         )
 
 
