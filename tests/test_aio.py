@@ -117,7 +117,7 @@ WAYS: dict[str, Receive] = {
 async def test_time_out_loses_nothing(way: str) -> None:
     line = Line()
     for _ in range(3):
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"^no message came within 0\.5 s$"):
             await WAYS[way](line.connection, 0.5)
     line.transport.feed(frame(TEXT, "1"))
     assert await line.connection.recv() == "1"
@@ -784,7 +784,7 @@ async def test_pings_of_the_same_payload_are_answered_one_by_one() -> None:
 @in_virtual_time
 async def test_ping_that_is_given_up_disturbs_no_other() -> None:
     line = Line()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"^no pong came within 1 s$"):
         await line.connection.ping(b"same", timeout=1)
     patient = asyncio.create_task(line.connection.ping(b"same"))
     with pytest.raises(TimeoutError):

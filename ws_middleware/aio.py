@@ -10,10 +10,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from ws_middleware.core.extensions import Agreement
 from ws_middleware.core.frames import CloseCode, Frame
@@ -36,6 +44,8 @@ from ws_middleware.info import ConnectionInfo, to_deadline
 from ws_middleware.request import Request
 
 __all__ = ["AsyncConnection"]
+
+_Thing = TypeVar("_Thing")
 
 #: What handling one message costs beside its bytes, in bytes.
 MESSAGE_COST = 64
@@ -79,8 +89,7 @@ class AsyncConnection(ConnectionInfo):
         if timeout is None:
             data = await self._next(_DATA)
         else:
-            async with asyncio.timeout(timeout):
-                data = await self._next(_DATA)
+            data = await _within(timeout, self._next(_DATA), "message")
         return data
 
     async def recv_message(self, timeout: float | None = None) -> Message:
@@ -108,9 +117,7 @@ class AsyncConnection(ConnectionInfo):
 
     async def recv_item(self, timeout: float | None = None) -> Data | Ping | Pong:
         """Receive the next message, ping or pong; pings and pongs only where observed."""
-        item: Data | Ping | Pong
-        async with asyncio.timeout(timeout):
-            item = await self._next(_ITEMS)
+        item: Data | Ping | Pong = await _within(timeout, self._next(_ITEMS), "message")
         return item
 
     async def recv_frame(self, timeout: float | None = None) -> Frame:
@@ -120,9 +127,8 @@ class AsyncConnection(ConnectionInfo):
         not opened with `observe_frames=True`.
         """
         tap, endpoint = self._find_tap(), self._endpoint
-        frame: Frame
-        async with asyncio.timeout(timeout):
-            frame = await self._next(Frame, lambda: tap.next_frame(endpoint))
+        next_frame = self._next(Frame, lambda: tap.next_frame(endpoint))
+        frame: Frame = await _within(timeout, next_frame, "frame")
         return frame
 
     def take_waiting(self) -> list[Data | Ping | Pong]:
@@ -329,8 +335,7 @@ class AsyncConnection(ConnectionInfo):
         self._endpoint.ping(payload, asyncio.get_running_loop().time())
         waiter = self._driver.expect_pong(payload)
         self._driver.settle()
-        async with asyncio.timeout(timeout):
-            return await waiter
+        return await _within(timeout, waiter, "pong")
 
     async def pong(self, payload: bytes = b"") -> None:
         """Send a pong that nobody asked for (RFC 6455 §5.5.3)."""
@@ -402,6 +407,15 @@ _DATA = (str, bytes)
 _ITEMS = (str, bytes, Ping, Pong)
 _PIECES = (Fragment,)
 _SENDABLE = (str, bytes, bytearray, memoryview, TextMessage, BinaryMessage, SharedMessage)
+
+
+async def _within(timeout: float | None, coming: Awaitable[_Thing], name: str) -> _Thing:
+    """Wait for what is to come; `TimeoutError` says what did not."""
+    try:
+        async with asyncio.timeout(timeout):
+            return await coming
+    except TimeoutError:
+        raise TimeoutError(f"no {name} came within {timeout} s") from None
 
 
 async def _asynchronous(
