@@ -9,7 +9,7 @@ setup(
         Extension(
             "ws_middleware.core._speedups",
             ["ws_middleware/core/_speedups.c"],
-            depends=["ws_middleware/core/_codec.h", "ws_middleware/core/_lanes.h"],
+            depends=[f"ws_middleware/core/_{name}.h" for name in ("codec", "lanes", "carrier")],
             # -O3 turns the masking loop into vector instructions.
             extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
             optional=True,

@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from tests.carriers import SIZE, Ends, Future, make_driver
 from tests.peer import frame
+from ws_middleware import carrier
 from ws_middleware.core import lanes, pure
+from ws_middleware.core.codec import Intake, Outlet
 
-__all__ = ["agree", "compare", "compare_intakes", "compare_outlets"]
+__all__ = ["agree", "compare", "compare_carriers", "compare_intakes", "compare_outlets"]
 
 COMPILED = "ws_middleware.core._speedups"
 LEGAL = pure.legal_first_bytes(frozenset())
@@ -75,6 +78,39 @@ def compare_outlets(random: Callable[[int], bytes] | None, messages: Sequence[An
     assert ours == reference, f"{messages}: {ours} in C, {reference} in Python"
 
 
+def compare_carriers(limit: int, capacity: int, steps: Iterable[bytes | str | None]) -> None:
+    """Let both carriers do the same: read bytes, write a text and its bytes, receive for None."""
+    modules = importlib.import_module(COMPILED), carrier
+    pair = [_make_line(module, limit, capacity) for module in modules]
+    for step in steps:
+        ours, reference = (_take_step(*line, step) for line in pair)
+        assert ours == reference, f"{step!r}: {ours} in C, {reference} in Python"
+
+
+def _make_line(module: ModuleType, limit: int, capacity: int) -> tuple[Any, Ends]:
+    intake: Any = Intake(pure.MASKED, limit, (), SimpleNamespace(is_idle=True))
+    intake.capacity, ends = capacity, Ends()
+    return make_driver(module, ends, (intake, Outlet(None, ()))), ends
+
+
+def _take_step(driver: Any, ends: Ends, step: bytes | str | None) -> Any:
+    received = None
+    if step is None:
+        received = driver.receive_whole()
+    elif isinstance(step, bytes):
+        driver.get_buffer(-1)[: len(step)] = step
+        driver.buffer_updated(len(step))
+    else:
+        for message in (step, step.encode()):
+            driver.write_whole(message)
+    waits = None if driver._waiter is None else driver._waiter.results
+    received = received.results if isinstance(received, Future) else received
+    intake, outlet = driver._intake, driver._outlet
+    counts = outlet.messages_sent, outlet.bytes_sent, intake.received_at, intake.is_answered
+    did = _typed(received), waits, ends.written[:], outlet.output[:], driver.soon, driver.budget
+    return did, counts, _intake_state(intake)
+
+
 def _lanes() -> tuple[ModuleType, ModuleType]:
     return importlib.import_module(COMPILED), lanes
 
@@ -94,6 +130,9 @@ def agree(data: bytes) -> None:
     cut = 1 + position * 97
     feeds = [(data[at : at + cut], choice >> 5) for at in range(0, len(data), cut)]
     compare_intakes(masked, min(limit, sys.maxsize), bool(choice & 8), feeds[:64])
+    reads = [data[at : at + SIZE] for at in range(0, min(len(data), 9 * SIZE), SIZE)]
+    steps = [part for read in reads for part in (None, read, "reply")[choice & 1 :]]
+    compare_carriers(min(limit, sys.maxsize), choice >> 5, [*steps, None, None, "reply"])
     octets = memoryview(data)[position:]
     compare("mask", octets, data[: 3 + bool(choice & 240)])
     compare("encode_frame", choice, octets, data[: choice >> 4])

@@ -929,7 +929,7 @@ async def test_connection_without_memory_is_dropped_and_told() -> None:
     line = Line()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Receiver, "feed", raise_memory_error)
-        line.transport.feed(frame(TEXT, "hello"))
+        line.transport.feed(frame(TEXT, "hello")[:-1])
         with pytest.raises(ConnectionClosed, match="no memory"):
             await line.connection.recv()
     await line.connection.wait_closed()

@@ -26,7 +26,7 @@ LAYERS = {
         options core.sender core.payload core.receiver core.closing core.endpoint core.frame_tap
         auth.schemes auth.answers auth.proof auth.identity auth.first_message
     """,
-    "drivers": "native waiting pool stream alarms driver attendant socket_driver",
+    "drivers": "native waiting pool stream alarms carrier driver attendant socket_driver",
     "authenticators": """
         auth.steps auth.signing auth.nonces auth.spent auth.reading auth.stores auth.files
         auth.views auth.basic auth.bearer auth.cookie auth.digest auth.ticket auth.any_of auth

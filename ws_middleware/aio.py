@@ -23,6 +23,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from ws_middleware.carrier import MESSAGE_COST
 from ws_middleware.core.extensions import Agreement
 from ws_middleware.core.frames import CloseCode, Frame
 from ws_middleware.core.messages import (
@@ -47,8 +48,6 @@ __all__ = ["AsyncConnection"]
 
 _Thing = TypeVar("_Thing")
 
-#: What handling one message costs beside its bytes, in bytes.
-MESSAGE_COST = 64
 #: While further messages wait, replies up to this size leave together.
 COALESCED = 16_384
 
@@ -60,7 +59,7 @@ class AsyncConnection(ConnectionInfo):
     ends when the peer leaves with 1000 or 1001; any other end raises `ConnectionClosed`.
     """
 
-    __slots__ = ("_budget", "_driver", "_fragmenter", "_fragmenting", "_lined_up", "_receiving")
+    __slots__ = ("_driver", "_fragmenter", "_fragmenting", "_lined_up", "_receiving")
 
     def __init__(
         self,
@@ -72,7 +71,6 @@ class AsyncConnection(ConnectionInfo):
     ) -> None:
         super().__init__(driver.endpoint, request, subprotocol, agreements, identity)
         self._driver = driver
-        self._budget = BLOCK
         self._lined_up = 0  # how many wait to send
         self._receiving = False
         self._fragmenting: asyncio.Lock | None = None
@@ -142,15 +140,6 @@ class AsyncConnection(ConnectionInfo):
             self._driver.settle_soon()
         return taken
 
-    def take_arrived(self) -> Data | None:
-        """Take the message that came while the caller waited for one; None where none came."""
-        self._budget = BLOCK
-        endpoint = self._endpoint
-        item = endpoint.next_message() if endpoint.queue else None
-        if endpoint.queue:
-            self._driver.settle_soon()
-        return item if isinstance(item, (str, bytes)) else None
-
     async def recv_fragments(self) -> AsyncIterator[Data]:
         """Receive one message in pieces, as they arrive.
 
@@ -187,34 +176,41 @@ class AsyncConnection(ConnectionInfo):
             raise ConcurrencyError(
                 "another task is receiving from this connection; one at a time receives"
             )
-        endpoint, driver = self._endpoint, self._driver
+        driver = self._driver
         self._receiving = True
         try:
-            if self._budget <= 0 and endpoint.queue:
-                await self._give_way()
             while True:
-                item = endpoint.next_message() if take_piece is None else take_piece()
-                if isinstance(item, wanted):
-                    break
+                item = driver.receive_whole() if take_piece is None else None
                 if item is None:
-                    if (waiter := driver.expect_input(take_piece is not None)) is not None:
-                        await waiter
-                    self._budget = BLOCK
-                elif isinstance(item, ConnectionClosed):
-                    driver.settle()
-                    if iterating and item.is_clean:
-                        raise StopAsyncIteration
-                    raise item
+                    if driver.budget <= 0 and self._endpoint.queue:
+                        await self._give_way()
+                    item = self._take(take_piece, iterating)
+                if isinstance(item, wanted):
+                    return item
+                if item is not None and not isinstance(item, _CONTROL):
+                    await item
         finally:
             self._receiving = False
+
+    def _take(self, take_piece: Callable[[], Any] | None, iterating: bool) -> Any:
+        """Give what is next, or the future to wait for; None where there is nothing any more."""
+        endpoint, driver = self._endpoint, self._driver
+        item = endpoint.next_message() if take_piece is None else take_piece()
+        if item is None:
+            return driver.expect_input(take_piece is not None)
+        if isinstance(item, ConnectionClosed):
+            driver.settle()
+            if iterating and item.is_clean:
+                raise StopAsyncIteration
+            raise item
         if isinstance(item, (str, bytes)):
-            self._budget -= len(item) + MESSAGE_COST
+            driver.budget -= len(item) + MESSAGE_COST
             if endpoint.queue:
                 driver.settle_soon()
         return item
 
     async def _give_way(self) -> None:
-        self._budget = BLOCK
+        self._driver.budget = BLOCK
         await asyncio.sleep(0)
 
     # --- sending ---
@@ -226,11 +222,13 @@ class AsyncConnection(ConnectionInfo):
         its pieces are of the same kind. Waits while more than `write_high_water` bytes wait to
         be sent. `ConnectionClosed` once the connection is closing.
         """
+        endpoint, driver = self._endpoint, self._driver
+        if not self._lined_up and self._fragmenting is None and driver.write_whole(message):
+            return
         if not isinstance(message, _SENDABLE):
             await self._send_pieces(message)
             return
-        endpoint, driver = self._endpoint, self._driver
-        if self._budget <= 0 or driver.write_paused or self._lined_up:
+        if self._lined_up or driver.budget <= 0 or driver.write_paused:
             await self._line_up()
         if self._fragmenting is not None:
             self._check_not_fragmenting()
@@ -239,7 +237,7 @@ class AsyncConnection(ConnectionInfo):
         else:
             endpoint.send_message(message)
         size = len(message) if isinstance(message, (str, bytes)) else COALESCED
-        self._budget -= size + MESSAGE_COST
+        driver.budget -= size + MESSAGE_COST
         if endpoint.queue and size < COALESCED:
             driver.settle_soon()
         else:
@@ -404,6 +402,7 @@ class _Fragmenting(AbstractAsyncContextManager[None]):
 
 
 _DATA = (str, bytes)
+_CONTROL = (Ping, Pong)
 _ITEMS = (str, bytes, Ping, Pong)
 _PIECES = (Fragment,)
 _SENDABLE = (str, bytes, bytearray, memoryview, TextMessage, BinaryMessage, SharedMessage)

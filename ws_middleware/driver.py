@@ -11,8 +11,13 @@ from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 from ws_middleware.alarms import alarms_of
+from ws_middleware.carrier import Carrier
+from ws_middleware.core.codec import SPEEDUPS
 from ws_middleware.core.endpoint import Endpoint, State
 from ws_middleware.options import Options
+
+if SPEEDUPS:
+    from ws_middleware.core._speedups import Carrier
 
 __all__ = ["StreamDriver", "end_stream"]
 
@@ -37,30 +42,28 @@ def end_stream(transport: asyncio.WriteTransport) -> None:
         transport.abort()
 
 
-class StreamDriver(asyncio.BufferedProtocol):
+class StreamDriver(Carrier, asyncio.BufferedProtocol):
     """Drive an endpoint over an asyncio transport."""
 
     __slots__ = (
         "_alarms",
-        "_block",
         "_half_closed",
-        "_loop",
         "_on_lost",
         "_options",
         "_ping_waiters",
-        "_reading_paused",
         "_resting",
         "_rings_at",
-        "_room",
         "_soon",
-        "_transport",
         "_unwritten",
-        "_waiter",
-        "_wants_pieces",
         "_watchers",
         "endpoint",
-        "write_paused",
     )
+
+    _loop: asyncio.AbstractEventLoop
+    _transport: asyncio.Transport | None
+    _waiter: asyncio.Future[None] | None
+    budget: int
+    write_paused: bool
 
     def __init__(
         self,
@@ -69,25 +72,19 @@ class StreamDriver(asyncio.BufferedProtocol):
         options: Options,
         on_lost: Callable[[Exception | None], None] | None = None,
     ) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(endpoint.lanes, transport, _block_of(loop), loop)
         self.endpoint: Endpoint = endpoint
-        self._transport: asyncio.Transport | None = transport
         self._options = options
         self._on_lost = on_lost
-        self._loop = asyncio.get_running_loop()
-        self._alarms = alarms_of(self._loop)
-        self._block = _block_of(self._loop)
-        self._room: memoryview | None = None  # that was given to read into
+        self._alarms = alarms_of(loop)
         self._resting = False  # until the next turn
-        self._reading_paused = False
-        self._waiter: asyncio.Future[None] | None = None  # of the one receiver
-        self._wants_pieces = False
         #: They wait until there is room to write, or the end.
         self._watchers: Sequence[asyncio.Future[None]] = ()
         self._rings_at: float | None = None  # the alarm
         self._soon: asyncio.Handle | None = None
         self._unwritten = 0
         self._half_closed = False
-        self.write_paused: bool = False
         self._ping_waiters: list[tuple[bytes, asyncio.Future[float]]] | None = None
 
     def start(self, leftover: bytes = b"") -> None:
@@ -109,20 +106,15 @@ class StreamDriver(asyncio.BufferedProtocol):
 
     # --- what the transport calls ---
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Give the memory to read into: of a large payload its own."""
-        self._room = room = self.endpoint.room
-        return self._block if room is None else room
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read."""
+    def on_input(self, start: int, stop: int, now: float) -> None:
+        """Take what was read from `start` on."""
         room, self._room = self._room, None
-        if room is None:
-            self.endpoint.receive_data(self._block[:nbytes], self._loop.time())
-            if nbytes == BLOCK and self.endpoint.room is None:
+        if room is not None:
+            self.endpoint.room_filled(stop, now)
+        elif start < stop:
+            self.endpoint.receive_data(self._block[start:stop], now)
+            if stop == BLOCK and self.endpoint.room is None:
                 self._rest()
-        else:
-            self.endpoint.room_filled(nbytes, self._loop.time())
         self._after_input()
 
     def _rest(self) -> None:
@@ -209,8 +201,9 @@ class StreamDriver(asyncio.BufferedProtocol):
             self.settle()
         if self._transport is None:
             return None
-        self._waiter = self._loop.create_future()
+        self.budget = BLOCK
         self._wants_pieces = pieces
+        self._waiter = self._loop.create_future()
         return self._waiter
 
     async def wait_for_room(self) -> None:
@@ -288,12 +281,12 @@ class StreamDriver(asyncio.BufferedProtocol):
         """Read while the endpoint has room, and no block waits for its turn."""
         if self._transport is None or self._transport.is_closing():
             return
-        wanted = self._resting or self.endpoint.is_full
-        if wanted and not self._reading_paused:
+        pauses = self._resting or self.endpoint.is_full
+        if pauses and not self._reading_paused:
             self._transport.pause_reading()
-        elif self._reading_paused and not wanted:
+        elif self._reading_paused and not pauses:
             self._transport.resume_reading()
-        self._reading_paused = wanted
+        self._reading_paused = pauses
 
     def _arm(self) -> None:
         deadline = self.endpoint.next_deadline(self._loop.time())

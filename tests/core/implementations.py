@@ -14,13 +14,14 @@ from _pytest.mark import ParameterSet
 
 from ws_middleware.core import lanes, pure
 
-__all__ = ["ACCELERATED", "COMPILED", "IMPLEMENTATIONS", "LANES"]
+__all__ = ["ACCELERATED", "COMPILED", "IMPLEMENTATIONS", "LANES", "find_implementations"]
 
 ACCELERATED = ("decode_messages", "decode_frames", "encode_frame", "mask", "mask_in_place")
 COMPILED = "ws_middleware.core._speedups"
 
 
-def _find(reference: ModuleType) -> list[ParameterSet]:
+def find_implementations(reference: ModuleType) -> list[ParameterSet]:
+    """List the module that is the reference, and C in its place where that was built."""
     found = [pytest.param(reference, id="python")]
     if os.environ.get("WS_MIDDLEWARE_PURE", "0") in ("", "0"):
         try:
@@ -32,5 +33,5 @@ def _find(reference: ModuleType) -> list[ParameterSet]:
     return found
 
 
-IMPLEMENTATIONS = _find(pure)
-LANES = _find(lanes)
+IMPLEMENTATIONS = find_implementations(pure)
+LANES = find_implementations(lanes)

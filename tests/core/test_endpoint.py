@@ -43,6 +43,28 @@ def test_messages_come_out_in_their_order() -> None:
 
 
 @pytest.mark.row(114, 115)
+def test_plain_messages_may_take_the_lanes_while_it_is_open() -> None:
+    endpoint = make(max_queue=3)
+    assert endpoint.lanes is not None
+    intake, outlet = endpoint.lanes
+    assert (intake.capacity, intake.is_answered) == (3, True)
+    intake.feed(frame(TEXT, "a"), 9)
+    assert endpoint.next_message() == "a"
+    assert not intake.is_answered
+    assert outlet.send_whole("b")
+    assert (output(endpoint), endpoint.messages_sent) == ([(TEXT, b"b", True, 0)], 1)
+    endpoint.close(1000)
+    assert (intake.capacity, outlet.send_whole("c")) == (0, False)
+
+
+@pytest.mark.parametrize("end", [lambda endpoint: endpoint.receive_data(b"", NOW), Endpoint.lose])
+def test_lanes_end_with_the_stream(end: Callable[[Endpoint], None]) -> None:
+    endpoint = make()
+    assert endpoint.lanes is not None
+    end(endpoint)
+    assert endpoint.lanes[0].capacity == 0
+
+
 def test_pongs_nobody_asked_for_have_no_effect() -> None:
     endpoint = make()
     assert receive(endpoint, frame(PONG, b"why not")) == []

@@ -18,7 +18,7 @@ def test_peer_is_asked_after_the_interval_without_a_sign_of_life() -> None:
 
 def test_each_sign_of_life_begins_the_interval_anew() -> None:
     alive = keepalive()
-    alive.heard_at = 110
+    alive.heard(110)
     assert alive.next_deadline() == 130
     assert not alive.is_due(129.9)
 
@@ -41,7 +41,8 @@ def test_peer_is_asked_once_before_it_is_lost() -> None:
 def test_answer_ends_the_asking() -> None:
     alive = keepalive()
     alive.asked(120)
-    alive.heard_at = 124
+    alive.heard(124)
+    alive.heard(119)
     assert alive.next_deadline() == 144
     assert not alive.is_lost(125)
 

@@ -249,9 +249,13 @@ def test_key_may_come_from_code_that_does_anything(lanes: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", ["Intake", "Outlet"])
 def test_cycles_are_collected(lanes: ModuleType, name: str) -> None:
-    watched = type("Watched", (getattr(lanes, name),), {"__slots__": ("__weakref__",)})
-    made = watched(0, 9, (), None) if name == "Intake" else watched(None, ())
-    getattr(made, "queue" if name == "Intake" else "output").append(made)
+    watched: Any = type("Watched", (getattr(lanes, name),), {"__slots__": ("__weakref__",)})
+    if name == "Intake":
+        made = watched(0, 9, (), None)
+        made.queue.append(made)
+    else:
+        made = watched(None, ())
+        made.output.append(made)
     seen = weakref.ref(made)
     del made
     gc.collect()

@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import fuzz
+from tests.carriers import SIZE, Ends, make_driver
 from tests.core.implementations import IMPLEMENTATIONS
 from tests.properties.strategies import keys, payloads, sessions
 from ws_middleware.core import pure
@@ -76,6 +77,19 @@ def test_messages_are_sent_alike(
     random: Callable[[int], bytes] | None, messages: list[Any]
 ) -> None:
     fuzz.compare_outlets(random, messages)
+
+
+@given(
+    st.sampled_from([3, 125, sys.maxsize]),
+    st.integers(0, 3),
+    st.lists(
+        st.one_of(sessions().filter(lambda data: 0 < len(data) <= SIZE), st.text(), st.none())
+    ),
+)
+def test_both_ways_are_carried_alike(
+    limit: int, capacity: int, steps: list[bytes | str | None]
+) -> None:
+    fuzz.compare_carriers(limit, capacity, steps)
 
 
 def test_fuzzer_finds_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +156,20 @@ CALLS: list[Callable[[Any], object]] = [
     lambda module: send(module, "\ud800"),
     lambda module: send(module, "text", extensions=("one",)),
     lambda module: send(module, "text", extensions=9),
+    lambda module: carry(module, SESSION[:SIZE], "text", b"bytes"),
+    lambda module: carry(module, SESSION[:40], bytearray(9), "\ud800"),
+    lambda module: carry(module, SESSION[:40], "text", capacity=1),
+    lambda module: carry(module, b"", "text", lanes=False),
+    lambda module: carry(module, SESSION[:40], "text", create_future=None),
+    lambda module: carry(module, SESSION[:40], "text", write=None),
+    lambda module: carry(module, SESSION[:40], "text", time=None),
+    lambda module: carry(module, SESSION[:40], "text", time=lambda: "late"),
+    lambda module: module.Carrier(),
+    lambda module: module.Carrier(1, None, b"", None),
+    lambda module: module.Carrier((1,), None, b"", None),
+    lambda module: module.Carrier((1, 2), None, b"", None).receive_whole(),
+    lambda module: module.Carrier.__new__(module.Carrier).write_whole("text"),
+    lambda module: module.Carrier(None, None, b"", None).__init__(None, None, b"", None),
     lambda module: module.Outlet(),
     lambda module: module.Outlet.__new__(module.Outlet).pieces_to_send(),
     lambda module: module.Outlet(None, ()).__init__(None, ()),
@@ -165,6 +193,27 @@ def send(module: Any, *messages: Any, random: Any = None, extensions: Any = ()) 
     outlet.pieces_to_send()
     outlet.output.append("text")
     outlet.pieces_to_send()
+
+
+def carry(
+    module: Any, data: bytes, *messages: Any, capacity: int = 9, lanes: bool = True, **calls: Any
+) -> None:
+    """Carry both ways between ends of which some calls fail."""
+    intake, ends = module.Intake(0x80, 1 << 20, (), IDLE), Ends()
+    intake.capacity = capacity
+    driver = make_driver(module, ends, (intake, module.Outlet(None, ())) if lanes else None)
+    for name, call in calls.items():
+        setattr(ends, name, call)
+    for message in messages:
+        with contextlib.suppress(TypeError, ValueError):
+            driver.receive_whole()
+        with contextlib.suppress(TypeError):
+            driver.get_buffer(-1)[: len(data)] = data
+            driver.buffer_updated(len(data))
+        with contextlib.suppress(TypeError, ValueError):
+            driver.write_whole(message)
+        for _ in range(3):
+            driver.receive_whole()
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -42,6 +42,10 @@ class EventEndpoint(Endpoint):
         self._outbox = put
         self._max_size = options.max_message_size
 
+    @property
+    def lanes(self) -> None:
+        """Give none: events are no frames."""
+
     def _put(self, event: Event, size: int) -> None:
         self._sender.bytes_sent += size
         self._outbox(event, size)

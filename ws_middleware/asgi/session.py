@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, cast
 
 from ws_middleware.aio import AsyncConnection
 from ws_middleware.asgi.types import ASGIApp, Event, Scope
-from ws_middleware.core.endpoint import State
 from ws_middleware.core.frames import CloseCode, truncate_reason
 from ws_middleware.core.handshake import offered_subprotocols
 from ws_middleware.core.messages import Data
@@ -80,12 +79,14 @@ class Session:
         try:
             event = None
             while event is None:
-                connection = self._connection
-                if connection is not None and (arrival := self._expect_arrival()) is not None:
-                    await arrival
-                    if not self._detached and (data := connection.take_arrived()) is not None:
-                        return _received(data)
-                event = await self._next_event()
+                coming = self._receive_whole()
+                if isinstance(coming, (str, bytes)):
+                    event = _received(coming)
+                elif coming is None:
+                    event = await self._next_event()
+                else:
+                    self._arrival = coming
+                    await coming
             return event
         finally:
             self._receiving = False
@@ -116,18 +117,12 @@ class Session:
             self._disconnect = _disconnected(*_end_of(closed))
             return self._disconnect
 
-    def _expect_arrival(self) -> asyncio.Future[None] | None:
-        """Give what ends when there is something to receive, or with `detach`.
-
-        None where `_next_event` has something else to give, or waits for the end.
-        """
-        driver = self._driver
-        if driver is None or self._detached or not self._connected or driver.endpoint.queue:
+    def _receive_whole(self) -> Data | asyncio.Future[None] | None:
+        """Give a message, or what ends when there is something to receive; else None."""
+        if self._driver is None or self._detached or not self._connected:
             return None
-        if driver.endpoint.state is not State.OPEN:
-            return None
-        self._arrival = driver.expect_input()
-        return self._arrival
+        coming: Data | asyncio.Future[None] | None = self._driver.receive_whole()
+        return coming
 
     def detach(self) -> None:
         """Give no more messages to the application: they go past it from now on."""

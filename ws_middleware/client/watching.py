@@ -50,6 +50,10 @@ class WatchedEndpoint(Endpoint):
         self._watcher = watcher
 
     @property
+    def lanes(self) -> None:
+        """Give none: nothing goes past this endpoint."""
+
+    @property
     def room(self) -> None:
         """Give none: all bytes come through `receive_data`."""
 

@@ -7,6 +7,7 @@
 #if PY_VERSION_HEX < 0x030C0000
 #include <structmember.h>
 #define Py_T_BOOL T_BOOL
+#define Py_T_DOUBLE T_DOUBLE
 #define Py_T_PYSSIZET T_PYSSIZET
 #define Py_T_OBJECT_EX T_OBJECT_EX
 #endif
@@ -14,10 +15,17 @@
 /* From this size on payloads are not copied behind their header, see `core.lanes`. */
 #define LARGE 16384
 
-/* What belongs to the module. */
+/* What belongs to the module: types, and names of what is called. */
+#define EACH_NAME(DO)                                                                             \
+    DO(create_future) DO(done) DO(is_idle) DO(on_input) DO(room) DO(set_result)                    \
+    DO(settle_soon) DO(time) DO(write)
+#define DECLARE_NAME(name) PyObject *name;
 typedef struct {
-    PyObject *is_idle; /* the name */
+    PyObject *intake_type;
+    PyObject *outlet_type;
+    EACH_NAME(DECLARE_NAME)
 } State;
+#undef DECLARE_NAME
 
 /* --- Intake --- */
 
@@ -27,13 +35,18 @@ typedef struct {
     PyObject *extensions;
     PyObject *header;
     PyObject *input;
+    PyObject *payload;
     PyObject *queue;
+    double received_at;
     Py_ssize_t position;
     Py_ssize_t limit;
+    Py_ssize_t capacity;
     Py_ssize_t masked;
     Py_ssize_t bytes_received;
     Py_ssize_t messages_received;
+    char is_answered;
     char is_stopped;
+    char is_streaming;
 } Intake;
 
 static PyMemberDef intake_members[] = {
@@ -41,13 +54,18 @@ static PyMemberDef intake_members[] = {
     {"_extensions", Py_T_OBJECT_EX, offsetof(Intake, extensions), 0, NULL},
     {"_header", Py_T_OBJECT_EX, offsetof(Intake, header), 0, NULL},
     {"input", Py_T_OBJECT_EX, offsetof(Intake, input), 0, NULL},
+    {"payload", Py_T_OBJECT_EX, offsetof(Intake, payload), 0, NULL},
     {"queue", Py_T_OBJECT_EX, offsetof(Intake, queue), 0, NULL},
+    {"received_at", Py_T_DOUBLE, offsetof(Intake, received_at), 0, NULL},
     {"_position", Py_T_PYSSIZET, offsetof(Intake, position), 0, NULL},
     {"_limit", Py_T_PYSSIZET, offsetof(Intake, limit), 0, NULL},
+    {"capacity", Py_T_PYSSIZET, offsetof(Intake, capacity), 0, NULL},
     {"_masked", Py_T_PYSSIZET, offsetof(Intake, masked), 0, NULL},
     {"bytes_received", Py_T_PYSSIZET, offsetof(Intake, bytes_received), 0, NULL},
     {"messages_received", Py_T_PYSSIZET, offsetof(Intake, messages_received), 0, NULL},
+    {"is_answered", Py_T_BOOL, offsetof(Intake, is_answered), 0, NULL},
     {"is_stopped", Py_T_BOOL, offsetof(Intake, is_stopped), 0, NULL},
+    {"is_streaming", Py_T_BOOL, offsetof(Intake, is_streaming), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -59,6 +77,7 @@ intake_traverse(Intake *self, visitproc visit, void *arg)
     Py_VISIT(self->extensions);
     Py_VISIT(self->header);
     Py_VISIT(self->input);
+    Py_VISIT(self->payload);
     Py_VISIT(self->queue);
     return 0;
 }
@@ -70,6 +89,7 @@ intake_clear(Intake *self)
     Py_CLEAR(self->extensions);
     Py_CLEAR(self->header);
     Py_CLEAR(self->input);
+    Py_CLEAR(self->payload);
     Py_CLEAR(self->queue);
     return 0;
 }
@@ -107,7 +127,9 @@ intake_init(Intake *self, PyObject *args, PyObject *kwargs)
     self->assembler = Py_NewRef(assembler);
     self->header = Py_NewRef(Py_None);
     self->input = input;
+    self->payload = Py_NewRef(Py_None);
     self->queue = queue;
+    self->is_answered = 1;
     return 0;
 }
 
@@ -157,53 +179,85 @@ take_behind(Intake *self, PyObject *data)
     return 0;
 }
 
-/* Move up to `count` messages from the input to the queue. */
+/* Move up to `count` messages from the first `size` octets of `data` to the queue.
+ *
+ * Gives in `position` how many octets they took.
+ */
 static int
-take_messages(Intake *self, Py_ssize_t count)
+move_messages(Intake *self, PyObject *data, Py_ssize_t size, Py_ssize_t count,
+              Py_ssize_t *position)
 {
+    Py_ssize_t before = PyList_Size(self->queue);
     Input input = {
-        .position = self->position,
+        .position = 0,
         .masked = (int)self->masked,
         .limit = self->limit,
         .count = count,
     };
-    Py_ssize_t before = PyList_Size(self->queue);
-    if (before < 0 || PyObject_GetBuffer(self->input, &input.buffer, PyBUF_SIMPLE) < 0) {
+    if (before < 0 || PyObject_GetBuffer(data, &input.buffer, PyBUF_SIMPLE) < 0) {
         return -1;
     }
     input.data = input.buffer.buf;
-    input.size = input.buffer.len;
+    input.size = size < input.buffer.len ? size : input.buffer.len;
     int status = append_messages(self->queue, &input);
     PyBuffer_Release(&input.buffer);
     self->messages_received += PyList_Size(self->queue) - before;
-    self->position = input.position;
-    if (status == 0 && input.position == input.size) {
+    *position = input.position;
+    return status;
+}
+
+/* Move up to `count` messages from the input, which was just fed, to the queue. */
+static int
+take_messages(Intake *self, Py_ssize_t count)
+{
+    Py_ssize_t size = PyObject_Size(self->input);
+    if (size < 0 || move_messages(self, self->input, size, count, &self->position) < 0) {
+        return -1;
+    }
+    if (self->position == size) {
         PyObject *nothing = PyBytes_FromStringAndSize(NULL, 0);
         if (nothing == NULL) {
             return -1;
         }
         Py_SETREF(self->input, nothing);
     }
-    return status;
+    return 0;
+}
+
+static int
+check_intake(Intake *self)
+{
+    if (self->queue != NULL && self->input != NULL && self->header != NULL &&
+        self->extensions != NULL && self->assembler != NULL && self->payload != NULL) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_AttributeError, "this intake was not made by its __init__");
+    return -1;
 }
 
 PyDoc_STRVAR(feed_doc,
              "feed(data, count)\n--\n\n"
              "Take bytes, and out of them up to `count` messages, see `core.lanes`.");
 
+/* Demand that a method is called with `count` arguments, by position. */
+static int
+check_arguments(Py_ssize_t count, Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (nargs == count && kwnames == NULL) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError, "%zd arguments are taken by position", count);
+    return -1;
+}
+
 static PyObject *
 feed(Intake *self, PyTypeObject *type, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    if (nargs != 2 || kwnames != NULL) {
-        return PyErr_Format(PyExc_TypeError, "2 arguments are taken by position");
-    }
-    Py_ssize_t size = PyObject_Size(args[0]), count = PyNumber_AsSsize_t(args[1], NULL);
-    if (size < 0 || (count == -1 && PyErr_Occurred())) {
+    if (check_arguments(2, nargs, kwnames) < 0) {
         return NULL;
     }
-    if (self->queue == NULL || self->input == NULL || self->header == NULL ||
-        self->extensions == NULL || self->assembler == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "this intake was not made by its __init__");
+    Py_ssize_t size = PyObject_Size(args[0]), count = PyNumber_AsSsize_t(args[1], NULL);
+    if (size < 0 || (count == -1 && PyErr_Occurred()) || check_intake(self) < 0) {
         return NULL;
     }
     self->bytes_received += size;
@@ -254,7 +308,9 @@ typedef struct {
     PyObject *random;
     Py_ssize_t pongs;
     Py_ssize_t bytes_sent;
+    Py_ssize_t messages_sent;
     char has_large;
+    char is_closed;
 } Outlet;
 
 static PyMemberDef outlet_members[] = {
@@ -264,7 +320,9 @@ static PyMemberDef outlet_members[] = {
     {"_random", Py_T_OBJECT_EX, offsetof(Outlet, random), 0, NULL},
     {"_pongs", Py_T_PYSSIZET, offsetof(Outlet, pongs), 0, NULL},
     {"bytes_sent", Py_T_PYSSIZET, offsetof(Outlet, bytes_sent), 0, NULL},
+    {"messages_sent", Py_T_PYSSIZET, offsetof(Outlet, messages_sent), 0, NULL},
     {"_has_large", Py_T_BOOL, offsetof(Outlet, has_large), 0, NULL},
+    {"is_closed", Py_T_BOOL, offsetof(Outlet, is_closed), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -347,6 +405,23 @@ check_outlet(Outlet *self)
     return -1;
 }
 
+/* Make the whole frame that a message is sent as; NULL without an error where that cannot be. */
+static PyObject *
+make_whole_of(Outlet *self, PyObject *message)
+{
+    Py_ssize_t extensions = check_outlet(self) < 0 ? -1 : PyObject_Size(self->extensions);
+    if (extensions != 0 || self->is_closed || self->opcode != Py_None) {
+        return NULL;
+    }
+    if (PyUnicode_CheckExact(message)) {
+        return make_whole(WHOLE_TEXT, message, self->random);
+    }
+    if (PyBytes_CheckExact(message) && PyBytes_Size(message) < LARGE) {
+        return make_whole(WHOLE_BINARY, message, self->random);
+    }
+    return NULL;
+}
+
 PyDoc_STRVAR(send_whole_doc,
              "send_whole(message)\n--\n\n"
              "Send a str or bytes as one frame, where that can be, see `core.lanes`.");
@@ -354,29 +429,18 @@ PyDoc_STRVAR(send_whole_doc,
 static PyObject *
 send_whole(Outlet *self, PyObject *message)
 {
-    octet first;
-    Py_ssize_t extensions = check_outlet(self) < 0 ? -1 : PyObject_Size(self->extensions);
-    if (extensions < 0) {
-        return NULL;
+    PyObject *output = Py_XNewRef(self->output); /* `random` may do anything */
+    PyObject *frame = make_whole_of(self, message);
+    int status = frame == NULL ? 0 : PyList_Append(output, frame);
+    Py_XDECREF(output);
+    if (frame == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
     }
-    if (extensions > 0 || self->opcode != Py_None) {
-        Py_RETURN_FALSE;
-    }
-    if (PyUnicode_CheckExact(message)) {
-        first = WHOLE_TEXT;
-    } else if (PyBytes_CheckExact(message) && PyBytes_Size(message) < LARGE) {
-        first = WHOLE_BINARY;
-    } else {
-        Py_RETURN_FALSE;
-    }
-    PyObject *output = Py_NewRef(self->output); /* `random` may do anything */
-    PyObject *frame = make_whole(first, message, self->random);
-    int status = frame == NULL ? -1 : PyList_Append(output, frame);
-    Py_XDECREF(frame);
-    Py_DECREF(output);
+    Py_DECREF(frame);
     if (status < 0) {
         return NULL;
     }
+    self->messages_sent++;
     Py_RETURN_TRUE;
 }
 
@@ -460,40 +524,3 @@ static PyType_Spec outlet_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = outlet_slots,
 };
-
-/* --- both --- */
-
-static int
-add_type(PyObject *module, PyType_Spec *spec)
-{
-    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
-    int status = type == NULL ? -1 : PyModule_AddType(module, (PyTypeObject *)type);
-    Py_XDECREF(type);
-    return status;
-}
-
-/* Make both types. */
-static int
-execute(PyObject *module)
-{
-    State *state = PyModule_GetState(module);
-    state->is_idle = PyUnicode_InternFromString("is_idle");
-    if (state->is_idle == NULL || add_type(module, &intake_spec) < 0) {
-        return -1;
-    }
-    return add_type(module, &outlet_spec);
-}
-
-static int
-traverse(PyObject *module, visitproc visit, void *arg)
-{
-    Py_VISIT(((State *)PyModule_GetState(module))->is_idle);
-    return 0;
-}
-
-static int
-clear(PyObject *module)
-{
-    Py_CLEAR(((State *)PyModule_GetState(module))->is_idle);
-    return 0;
-}

@@ -9,6 +9,63 @@
 
 #include "_codec.h"
 #include "_lanes.h"
+#include "_carrier.h"
+
+/* Make a type; gives a reference that the caller owns. */
+static PyObject *
+add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    if (type != NULL && PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+        Py_CLEAR(type);
+    }
+    return type;
+}
+
+/* Make the types and the names. */
+static int
+execute(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    PyObject *carrier_type = add_type(module, &carrier_spec);
+    int status = carrier_type == NULL ? -1 : 0;
+    Py_XDECREF(carrier_type);
+#define KEEP(name, made)                                                                          \
+    if (status == 0 && (state->name = made) == NULL) {                                            \
+        status = -1;                                                                              \
+    }
+    KEEP(intake_type, add_type(module, &intake_spec))
+    KEEP(outlet_type, add_type(module, &outlet_spec))
+#define KEEP_NAME(name) KEEP(name, PyUnicode_InternFromString(#name))
+    EACH_NAME(KEEP_NAME)
+#undef KEEP_NAME
+#undef KEEP
+    return status;
+}
+
+static int
+traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+    Py_VISIT(state->intake_type);
+    Py_VISIT(state->outlet_type);
+#define VISIT_NAME(name) Py_VISIT(state->name);
+    EACH_NAME(VISIT_NAME)
+#undef VISIT_NAME
+    return 0;
+}
+
+static int
+clear(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    Py_CLEAR(state->intake_type);
+    Py_CLEAR(state->outlet_type);
+#define CLEAR_NAME(name) Py_CLEAR(state->name);
+    EACH_NAME(CLEAR_NAME)
+#undef CLEAR_NAME
+    return 0;
+}
 
 static PyMethodDef methods[] = {
     {"mask", (PyCFunction)(void (*)(void))mask, METH_FASTCALL | METH_KEYWORDS, mask_doc},

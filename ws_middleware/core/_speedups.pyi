@@ -1,3 +1,4 @@
+from ws_middleware.carrier import Carrier as Carrier
 from ws_middleware.core.lanes import Intake as Intake
 from ws_middleware.core.lanes import Outlet as Outlet
 from ws_middleware.core.pure import decode_frames as decode_frames

@@ -22,6 +22,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from ws_middleware.core.closing import Closing, State
+from ws_middleware.core.codec import Intake, Outlet
 from ws_middleware.core.extensions import ActiveExtension, Role
 from ws_middleware.core.frames import (
     Close,
@@ -58,26 +59,23 @@ class Endpoint(Closing):
     """
 
     __slots__ = (
-        "_answering",
         "_expires_at",
         "_keepalive",
-        "_max_queue",
         "_observe_control",
         "_options",
         "_pings",
-        "_received_at",
         "_receiver",
         "_sender",
         "_sent_before",
         "_skipping",
-        "_streaming",
         "acknowledged",
         "latency",
-        "messages_sent",
         "output",
         "queue",
         "write_blocked",
     )
+
+    changed: bool
 
     def __init__(
         self,
@@ -91,8 +89,7 @@ class Endpoint(Closing):
     ) -> None:
         super().__init__(role, options.close_timeout)
         self._options = options
-        self._max_queue = options.max_queue
-        self._receiver = Receiver(role, options, extensions)
+        self._receiver = Receiver(role, options, extensions, now)
         self._sender = Sender(role, extensions, random)
         #: What `data_to_send` will give, in pieces; empty while there is nothing to write.
         self.output: list[bytes] = self._sender.output
@@ -100,11 +97,9 @@ class Endpoint(Closing):
         #: What `next_message` has at hand, which takes from it.
         self.queue: list[Data | Payload | Ping | Pong] = self._receiver.queue
         self._observe_control = observe_control
-        self._streaming = self._skipping = False  # the message under way is being taken in pieces
+        self._skipping = False  # what is still to come of the message that is taken in pieces
         self._sent_before = 0  # how many messages, when the peer was asked last
-        self._answering = False  # the application has a message and has not asked on
         self._pings: Sequence[tuple[bytes, float]] = ()  # unanswered: payload and time
-        self._received_at = now  # the last bytes came
         self._expires_at: float | None = None
 
         #: The driver sets this while the peer takes nothing of what was written.
@@ -113,8 +108,6 @@ class Endpoint(Closing):
         self.acknowledged: Sequence[tuple[bytes, float]] = ()
         #: How long the last answered ping took, in seconds.
         self.latency: float | None = None
-        #: How many whole messages were sent.
-        self.messages_sent: int = 0
 
     # --- what can be asked ---
 
@@ -122,6 +115,11 @@ class Endpoint(Closing):
     def messages_received(self) -> int:
         """Count the whole messages that came."""
         return self._receiver.messages_received
+
+    @property
+    def messages_sent(self) -> int:
+        """Count the whole messages that were sent."""
+        return self._sender.messages_sent
 
     @property
     def bytes_received(self) -> int:
@@ -141,7 +139,12 @@ class Endpoint(Closing):
     @property
     def is_full(self) -> bool:
         """Tell whether so many messages wait that the driver should stop reading."""
-        return len(self.queue) >= self._max_queue and self._we_began is None
+        return len(self.queue) >= self._options.max_queue and self._we_began is None
+
+    @property
+    def lanes(self) -> tuple[Intake, Outlet] | None:
+        """Give what plain messages may take past this endpoint, both ways; see `core.lanes`."""
+        return self._receiver, self._sender
 
     # --- receiving ---
 
@@ -157,19 +160,20 @@ class Endpoint(Closing):
     def room_filled(self, count: int, now: float) -> None:
         """Note that `count` bytes of the peer were received into `room`."""
         self._receiver.bytes_received += count
-        self._received_at = self._keepalive.heard_at = now
+        self._receiver.received_at = now
         if (message := self._receiver.payload_received(count)) is not None:
             self._deliver([message])
 
     def receive_data(self, data: bytes | memoryview, now: float) -> None:
         """Take bytes from the peer, which may change afterwards; b"" is the end of its stream."""
+        receiver = self._receiver
         if not data:
+            receiver.capacity = 0
             self._on_eof()
             return
-        self._received_at = self._keepalive.heard_at = now
-        receiver = self._receiver
+        receiver.received_at = now
         try:
-            receiver.feed(data, 0 if self.queue or self._we_began else self._max_queue)
+            receiver.feed(data, 0 if self.queue else receiver.capacity)
         except MemoryError:
             self._run_out_of_memory()
         if receiver.input:
@@ -183,17 +187,18 @@ class Endpoint(Closing):
         Asking for the next one also says that the earlier ones are answered, as far as they
         will be: a close frame that waited for that is sent now.
         """
+        receiver = self._receiver
         while self.queue:
-            self._answering = True
+            receiver.is_answered = False
             taken = self.queue.pop(0)
             item = taken.finish() if isinstance(taken, Payload) else taken
-            if self._receiver.input:
+            if receiver.input:
                 self._process()  # what there was no room for
-            if self._streaming and isinstance(item, (str, bytes)):
-                self._streaming = self._skipping = False  # the rest of one that was given up
+            if receiver.is_streaming and isinstance(item, (str, bytes)):
+                receiver.is_streaming = self._skipping = False  # the rest of one that was given up
                 continue
             return item
-        self._answering = False
+        receiver.is_answered = True
         if self._we_began is None:
             return None
         self._carry_out_plan()
@@ -206,31 +211,32 @@ class Endpoint(Closing):
 
     def next_fragment(self) -> Item | Fragment | None:
         """Give the next piece of a message without waiting for its rest, as a `Fragment`."""
-        streaming, self._streaming = self._streaming, False
+        receiver = self._receiver
+        streaming, receiver.is_streaming = receiver.is_streaming, False
         item = self.next_message()
         if isinstance(item, (str, bytes)):
             if self._skipping:
                 self._skipping = False
                 return self.next_fragment()
             return Fragment(item, final=True)
-        self._streaming = streaming
+        receiver.is_streaming = streaming
         if item is not None:
             return item
-        piece = self._receiver.take_fragment() if self._we_began is None else None
+        piece = receiver.take_fragment() if self._we_began is None else None
         if piece is None:
             return None
-        self._streaming = self._answering = True
+        receiver.is_streaming, receiver.is_answered = True, False
         return None if self._skipping else Fragment(piece, final=False)
 
     def give_up_message(self) -> None:
         """Drop what is still to come of the message that `next_fragment` gave pieces of."""
-        self._skipping = self._streaming
+        self._skipping = self._receiver.is_streaming
 
     def _process(self) -> None:
         """Handle what was fed, until it is used up or the queue is full."""
         receiver = self._receiver
         try:
-            while receiver.input and (room := self._max_queue - len(self.queue)) > 0:
+            while receiver.input and (room := self._options.max_queue - len(self.queue)) > 0:
                 if messages := receiver.take_messages(room):
                     self._deliver(messages)
                     continue
@@ -277,7 +283,8 @@ class Endpoint(Closing):
         for index, (sent, _) in enumerate(self._pings):
             if sent == payload:
                 answered, self._pings = self._pings[: index + 1], self._pings[index + 1 :]
-                latencies = [(token, self._received_at - at) for token, at in answered]
+                came_at = self._receiver.received_at
+                latencies = [(token, came_at - at) for token, at in answered]
                 self.acknowledged = [*self.acknowledged, *latencies]
                 self.latency = self.acknowledged[-1][1]
                 self.changed = True
@@ -295,18 +302,16 @@ class Endpoint(Closing):
 
     def send_message(self, message: Sendable) -> None:
         """Send a whole message."""
-        if self._close_sent is not None or self.is_over:
-            raise self.closed
-        sender = self._sender
-        if not sender.send_whole(message):
-            sender.message(message)
-        self.messages_sent += 1
+        if not self._sender.send_whole(message):
+            self._check_open()
+            self._sender.message(message)
+            self._sender.messages_sent += 1
 
     def send_fragment(self, data: Sendable, final: bool) -> None:
         """Send a piece of a message (§5.4); no other message may come between."""
         self._check_open()
         self._sender.fragment(data, final)
-        self.messages_sent += final
+        self._sender.messages_sent += final
 
     def send_frame(self, frame: Frame, key: bytes = b"") -> None:
         """Send a frame exactly as it is: any bits, past the extensions, `key` masks it."""
@@ -355,10 +360,17 @@ class Endpoint(Closing):
     @property
     def _has_to_answer(self) -> bool:
         """Tell whether messages came that the application may still answer."""
-        return self._answering or bool(self.queue)
+        return not self._receiver.is_answered or bool(self.queue)
 
     def _write_close(self, close: Close) -> None:
         self._sender.control(Opcode.CLOSE, encode_close(close))
+        self._sender.is_closed = True
+        self._receiver.capacity = 0
+
+    def _finish(self) -> None:
+        super()._finish()
+        self._sender.is_closed = True
+        self._receiver.capacity = 0
 
     def _stop_receiving(self) -> None:
         self._receiver.stop()
@@ -376,16 +388,18 @@ class Endpoint(Closing):
         if self.is_over:
             return None
         if self._closing_time is None:
+            self._keepalive.heard(self._receiver.received_at)
             return _earlier(self._keepalive.next_deadline(), self._expires_at)
         return self._closing_deadline(now)
 
     def write_progressed(self, now: float) -> None:
         """Note that the peer took some of what was written: a sign of life."""
-        self._keepalive.heard_at = now
+        self._keepalive.heard(now)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`; too early a call does nothing."""
         self.changed = True
+        self._keepalive.heard(self._receiver.received_at)
         if self.is_over:
             return
         if self._closing_time is not None:
@@ -405,7 +419,7 @@ class Endpoint(Closing):
     def _on_silence(self, now: float) -> None:
         if self.is_full and not self.write_blocked:
             # We do not read because the handler does not: that is not the peer's silence.
-            self._keepalive.heard_at = now
+            self._keepalive.heard(now)
             return
         self.abort(
             f"no sign of life within ping_timeout={self._options.ping_timeout:g} s of a ping"

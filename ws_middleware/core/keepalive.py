@@ -16,17 +16,20 @@ _NEVER = -inf
 class Keepalive:
     """Follow the silence of one peer; `interval` None never pings, `timeout` None waits on.
 
-    Whoever hears of the peer sets `heard_at`.
+    Whoever hears of the peer says so before anything is asked.
     """
 
-    __slots__ = ("_asked_at", "_interval", "_timeout", "heard_at")
+    __slots__ = ("_asked_at", "_heard_at", "_interval", "_timeout")
 
     def __init__(self, interval: float | None, timeout: float | None, now: float) -> None:
         self._interval = interval
         self._timeout = timeout
-        #: When the last sign of life came.
-        self.heard_at: float = now
+        self._heard_at = now
         self._asked_at = _NEVER  # what came before the last sign of life was answered by it
+
+    def heard(self, at: float) -> None:
+        """Note a sign of life; the last one counts."""
+        self._heard_at = max(self._heard_at, at)
 
     def asked(self, now: float) -> None:
         """Note that the peer was asked, or would have been if it took anything."""
@@ -37,7 +40,7 @@ class Keepalive:
         if self._interval is None:
             return None
         if not self._is_waiting:
-            return self.heard_at + self._interval
+            return self._heard_at + self._interval
         return self._asked_at + (self._interval if self._timeout is None else self._timeout)
 
     def is_due(self, now: float) -> bool:
@@ -55,4 +58,4 @@ class Keepalive:
     @property
     def _is_waiting(self) -> bool:
         """Tell whether the peer was asked and has been silent since."""
-        return self._asked_at > self.heard_at
+        return self._asked_at > self._heard_at

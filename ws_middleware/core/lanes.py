@@ -31,10 +31,15 @@ class Intake:
         "_masked",
         "_position",
         "bytes_received",
+        "capacity",
         "input",
+        "is_answered",
         "is_stopped",
+        "is_streaming",
         "messages_received",
+        "payload",
         "queue",
+        "received_at",
     )
 
     def __init__(self, masked: int, limit: int, extensions: Sequence[Any], assembler: Any) -> None:
@@ -44,9 +49,19 @@ class Intake:
         self._assembler = assembler  # tells by `is_idle` whether a message is under way
         self._header: Any = None  # of the data frame whose payload is arriving
         self._position = 0
+        #: The payload whose next bytes may be received in place, past `feed`.
+        self.payload: Any = None
+        #: How many messages may wait, for a `Carrier`; 0 once nothing more is to come.
+        self.capacity: int = 0
+        #: When the last bytes came.
+        self.received_at: float = 0.0
         #: What was fed and not used yet, from a position on; b"" for nothing.
         self.input: bytes | memoryview = b""
         self.is_stopped: bool = False
+        #: The message under way is being taken in pieces.
+        self.is_streaming: bool = False
+        #: The application has asked on, behind the last message that it was given.
+        self.is_answered: bool = True
         #: What has come, in its order. Short, and a deque takes 700 bytes.
         self.queue: list[Any] = []
         self.bytes_received: int = 0
@@ -82,6 +97,8 @@ class Outlet:
         "_pongs",
         "_random",
         "bytes_sent",
+        "is_closed",
+        "messages_sent",
         "output",
     )
 
@@ -94,10 +111,13 @@ class Outlet:
         #: What is to be written, in pieces.
         self.output: list[bytes] = []
         self.bytes_sent: int = 0
+        self.messages_sent: int = 0
+        #: Nothing more is sent.
+        self.is_closed: bool = False
 
     def send_whole(self, message: Any) -> bool:
         """Send a str, or `bytes` that are not large, as one frame; False where that cannot be."""
-        if self._opcode is not None or self._extensions:
+        if self.is_closed or self._opcode is not None or self._extensions:
             return False
         if type(message) is str:
             first = WHOLE_TEXT
@@ -108,6 +128,7 @@ class Outlet:
         # "a fresh masking key … for each frame" (RFC 6455 §5.3)
         key = b"" if self._random is None else self._random(4)
         self.output.append(encode_frame(first, message, key))
+        self.messages_sent += 1
         return True
 
     def pieces_to_send(self) -> list[bytes]:

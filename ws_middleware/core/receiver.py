@@ -53,15 +53,21 @@ class Receiver(Intake):
         "_rewriters",
         "_sole",
         "_streams",
-        "payload",
     )
 
     _assembler: Assembler
     _header: Header | None
+    capacity: int
+    received_at: float
     input: bytes | memoryview
+    payload: Payload | None
 
     def __init__(
-        self, role: Role, options: Options, extensions: Sequence[ActiveExtension] = ()
+        self,
+        role: Role,
+        options: Options,
+        extensions: Sequence[ActiveExtension] = (),
+        now: float = 0.0,
     ) -> None:
         super().__init__(
             # "a client MUST mask all frames … a server MUST NOT mask any" (RFC 6455 §5.1)
@@ -70,6 +76,8 @@ class Receiver(Intake):
             extensions,
             Assembler(options.max_message_size, options.max_fragments),
         )
+        self.capacity = options.max_queue
+        self.received_at = now
         self._options = options
         # Those that want to see whole messages, too.
         self._rewriters = tuple(
@@ -82,8 +90,6 @@ class Receiver(Intake):
         self._legal = _legal_table(extensions)
         self._left = 0  # of the payload that is arriving
         self._gathered = b"" if self._streams else bytearray()
-        #: The payload whose next bytes may be received in place, past `feed`.
-        self.payload: Payload | None = None
 
     def keep(self) -> None:
         """Copy what was not used yet of the bytes that were fed."""
