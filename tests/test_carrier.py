@@ -284,6 +284,35 @@ def test_carrier_refuses_what_makes_no_sense(module: ModuleType, line: Line) -> 
             getattr(broken, name)(*given)
 
 
+class Forgetful:
+    """Input, and an assembler, that does anything when it is looked at."""
+
+    def __init__(self, intake: Any) -> None:
+        self._intake = intake
+
+    def __len__(self) -> int:
+        del self._intake.queue
+        return 0
+
+    @property
+    def is_idle(self) -> bool:
+        del self._intake.queue
+        return True
+
+
+@pytest.mark.parametrize("name", ["input", "_assembler"])
+def test_what_it_looks_at_may_do_anything(line: Line, name: str) -> None:
+    setattr(line.intake, name, Forgetful(line.intake))
+    with pytest.raises((AttributeError, TypeError)):
+        line.read(frame(TEXT, "a"))
+
+
+def test_input_may_do_anything_while_somebody_receives(line: Line) -> None:
+    line.intake.input = Forgetful(line.intake)
+    with pytest.raises(AttributeError):
+        line.carrier.receive_whole()
+
+
 def test_cycle_is_collected(module: ModuleType) -> None:
     watched: Any = type("Watched", (module.Carrier,), {"__slots__": ("__weakref__",)})
     made = watched(None, None, b"", None)

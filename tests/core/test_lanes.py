@@ -135,6 +135,24 @@ def test_broken_intake_raises(lanes: ModuleType) -> None:
         lanes.Intake()
 
 
+class Forgetful:
+    """An assembler that does anything when it is asked."""
+
+    def __init__(self, intake: Any) -> None:
+        self._intake = intake
+
+    @property
+    def is_idle(self) -> bool:
+        del self._intake.queue
+        return True
+
+
+def test_assembler_may_do_anything(intake: Any) -> None:
+    intake._assembler = Forgetful(intake)
+    with pytest.raises(AttributeError):
+        intake.feed(frame(TEXT, "a"), 1)
+
+
 # --- what is sent ---
 
 

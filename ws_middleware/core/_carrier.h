@@ -168,7 +168,7 @@ static Py_ssize_t
 take_from_block(Intake *intake, State *state, PyObject *block, Py_ssize_t size, double now)
 {
     Py_ssize_t left = PyObject_Size(intake->input), most = PyObject_Size(block), taken = 0;
-    if (left < 0 || most < 0) {
+    if (left < 0 || most < 0 || check_intake(intake) < 0) {
         return -1;
     }
     Py_ssize_t count = intake->capacity - PyList_Size(intake->queue);
@@ -176,8 +176,8 @@ take_from_block(Intake *intake, State *state, PyObject *block, Py_ssize_t size, 
         return 0;
     }
     int between = is_between_messages(intake, state);
-    if (between <= 0) {
-        return between;
+    if (between <= 0 || check_intake(intake) < 0) {
+        return between <= 0 ? between : -1;
     }
     if (move_messages(intake, block, size, count, &taken) < 0) {
         if (!PyErr_ExceptionMatches(PyExc_MemoryError)) {
@@ -383,11 +383,12 @@ receive_whole(Carrier *self, PyTypeObject *type, PyObject *const *args, Py_ssize
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
     PyObject *item = NULL;
-    Py_ssize_t left = PyObject_Size(intake->input), waiting = PyList_Size(intake->queue);
-    if (left == 0 && waiting >= 0 && !intake->is_streaming) {
-        item = waiting > 0 ? take_first(self, state, intake) : expect_message(self, state, intake);
-    } else if (left >= 0 && waiting >= 0) {
+    Py_ssize_t left = PyObject_Size(intake->input);
+    Py_ssize_t waiting = left < 0 || check_intake(intake) < 0 ? -1 : PyList_Size(intake->queue);
+    if (waiting >= 0 && (left > 0 || intake->is_streaming)) {
         item = Py_NewRef(Py_None);
+    } else if (waiting >= 0) {
+        item = waiting > 0 ? take_first(self, state, intake) : expect_message(self, state, intake);
     }
     Py_DECREF(intake);
     return item;

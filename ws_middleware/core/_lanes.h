@@ -268,7 +268,7 @@ feed(Intake *self, PyTypeObject *type, PyObject *const *args, Py_ssize_t nargs, 
     if (between == 0) {
         between = is_between_messages(self, PyType_GetModuleState(type));
     }
-    if (between < 0 || (between && take_messages(self, count) < 0)) {
+    if (between < 0 || (between && (check_intake(self) < 0 || take_messages(self, count) < 0))) {
         return NULL;
     }
     Py_RETURN_NONE;
