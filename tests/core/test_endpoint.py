@@ -42,7 +42,6 @@ def test_messages_come_out_in_their_order() -> None:
     assert [endpoint.next_message() for _ in range(3)] == ["one", b"two", None]
 
 
-@pytest.mark.row(114, 115)
 def test_plain_messages_may_take_the_lanes_while_it_is_open() -> None:
     endpoint = make(max_queue=3)
     assert endpoint.lanes is not None
@@ -65,6 +64,7 @@ def test_lanes_end_with_the_stream(end: Callable[[Endpoint], None]) -> None:
     assert endpoint.lanes[0].capacity == 0
 
 
+@pytest.mark.row(114, 115)
 def test_pongs_nobody_asked_for_have_no_effect() -> None:
     endpoint = make()
     assert receive(endpoint, frame(PONG, b"why not")) == []
