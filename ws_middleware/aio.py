@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ws_middleware.carrier import MESSAGE_COST
+from ws_middleware.core.codec import LARGE
 from ws_middleware.core.extensions import Agreement
 from ws_middleware.core.frames import CloseCode, Frame
 from ws_middleware.core.messages import (
@@ -47,9 +48,6 @@ from ws_middleware.request import Request
 __all__ = ["AsyncConnection"]
 
 _Thing = TypeVar("_Thing")
-
-#: While further messages wait, replies up to this size leave together.
-COALESCED = 16_384
 
 
 class AsyncConnection(ConnectionInfo):
@@ -236,9 +234,9 @@ class AsyncConnection(ConnectionInfo):
                 endpoint.send_message(message)
         else:
             endpoint.send_message(message)
-        size = len(message) if isinstance(message, (str, bytes)) else COALESCED
+        size = len(message) if isinstance(message, (str, bytes)) else LARGE
         driver.budget -= size + MESSAGE_COST
-        if endpoint.queue and size < COALESCED:
+        if endpoint.queue and size < LARGE:  # replies leave together
             driver.settle_soon()
         else:
             driver.settle()
