@@ -364,11 +364,13 @@ class Endpoint(Closing):
 
     def _write_close(self, close: Close) -> None:
         self._sender.control(Opcode.CLOSE, encode_close(close))
-        self._sender.is_closed = True
-        self._receiver.capacity = 0
+        self._close_lanes()
 
     def _finish(self) -> None:
         super()._finish()
+        self._close_lanes()
+
+    def _close_lanes(self) -> None:
         self._sender.is_closed = True
         self._receiver.capacity = 0
 

@@ -51,7 +51,7 @@ class Intake:
         self._position = 0
         #: The payload whose next bytes may be received in place, past `feed`.
         self.payload: Any = None
-        #: How many messages may wait, for a `Carrier`; 0 once nothing more is to come.
+        #: How many messages may wait; 0 once none is taken any more.
         self.capacity: int = 0
         #: When the last bytes came.
         self.received_at: float = 0.0
