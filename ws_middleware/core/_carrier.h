@@ -176,8 +176,11 @@ take_from_block(Intake *intake, State *state, PyObject *block, Py_ssize_t size, 
         return 0;
     }
     int between = is_between_messages(intake, state);
-    if (between <= 0 || check_intake(intake) < 0) {
-        return between <= 0 ? between : -1;
+    if (between <= 0) {
+        return between;
+    }
+    if (check_intake(intake) < 0) {
+        return -1;
     }
     if (move_messages(intake, block, size, count, &taken) < 0) {
         if (!PyErr_ExceptionMatches(PyExc_MemoryError)) {

@@ -97,6 +97,17 @@ take_arguments(const char *const *names, int required, int most, PyObject *const
     return 0;
 }
 
+/* Demand `count` arguments, by position. */
+static int
+check_arguments(Py_ssize_t count, Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (nargs == count && kwnames == NULL) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError, "%zd arguments are taken by position, not %zd", count, nargs);
+    return -1;
+}
+
 static int
 take_key(PyObject *object, Py_buffer *key)
 {
@@ -156,8 +167,8 @@ static PyObject *
 mask_in_place(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Py_buffer data, key;
-    if (nargs != 2) {
-        return PyErr_Format(PyExc_TypeError, "2 arguments are taken, not %zd", nargs);
+    if (check_arguments(2, nargs, NULL) < 0) {
+        return NULL;
     }
     if (PyObject_GetBuffer(args[0], &data, PyBUF_WRITABLE) < 0) {
         return NULL;
@@ -353,8 +364,8 @@ static PyObject *
 decode_messages(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Input input;
-    if (nargs != 5) {
-        return PyErr_Format(PyExc_TypeError, "5 arguments are taken, not %zd", nargs);
+    if (check_arguments(5, nargs, NULL) < 0) {
+        return NULL;
     }
     if (take_input(args + 2, args[0], args[1], &input) < 0) {
         return NULL;
@@ -374,8 +385,8 @@ decode_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Input input;
     Frame frame;
     Py_ssize_t table_size;
-    if (nargs != 6) {
-        return PyErr_Format(PyExc_TypeError, "6 arguments are taken, not %zd", nargs);
+    if (check_arguments(6, nargs, NULL) < 0) {
+        return NULL;
     }
     const octet *legal = take_bytes(args[2], &table_size);
     if (legal == NULL) {

@@ -19,13 +19,12 @@
 #define EACH_NAME(DO)                                                                             \
     DO(create_future) DO(done) DO(is_idle) DO(on_input) DO(room) DO(set_result)                    \
     DO(settle_soon) DO(time) DO(write)
-#define DECLARE_NAME(name) PyObject *name;
+#define EACH_OBJECT(DO) DO(intake_type) DO(outlet_type) EACH_NAME(DO)
+#define DECLARE(name) PyObject *name;
 typedef struct {
-    PyObject *intake_type;
-    PyObject *outlet_type;
-    EACH_NAME(DECLARE_NAME)
+    EACH_OBJECT(DECLARE)
 } State;
-#undef DECLARE_NAME
+#undef DECLARE
 
 /* --- Intake --- */
 
@@ -238,17 +237,6 @@ check_intake(Intake *self)
 PyDoc_STRVAR(feed_doc,
              "feed(data, count)\n--\n\n"
              "Take bytes, and out of them up to `count` messages, see `core.lanes`.");
-
-/* Demand that a method is called with `count` arguments, by position. */
-static int
-check_arguments(Py_ssize_t count, Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (nargs == count && kwnames == NULL) {
-        return 0;
-    }
-    PyErr_Format(PyExc_TypeError, "%zd arguments are taken by position", count);
-    return -1;
-}
 
 static PyObject *
 feed(Intake *self, PyTypeObject *type, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)

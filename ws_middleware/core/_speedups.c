@@ -47,11 +47,9 @@ static int
 traverse(PyObject *module, visitproc visit, void *arg)
 {
     State *state = PyModule_GetState(module);
-    Py_VISIT(state->intake_type);
-    Py_VISIT(state->outlet_type);
-#define VISIT_NAME(name) Py_VISIT(state->name);
-    EACH_NAME(VISIT_NAME)
-#undef VISIT_NAME
+#define VISIT(name) Py_VISIT(state->name);
+    EACH_OBJECT(VISIT)
+#undef VISIT
     return 0;
 }
 
@@ -59,11 +57,9 @@ static int
 clear(PyObject *module)
 {
     State *state = PyModule_GetState(module);
-    Py_CLEAR(state->intake_type);
-    Py_CLEAR(state->outlet_type);
-#define CLEAR_NAME(name) Py_CLEAR(state->name);
-    EACH_NAME(CLEAR_NAME)
-#undef CLEAR_NAME
+#define CLEAR(name) Py_CLEAR(state->name);
+    EACH_OBJECT(CLEAR)
+#undef CLEAR
     return 0;
 }
 
