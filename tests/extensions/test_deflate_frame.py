@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.core.endpoints import receive
 from tests.core.pair import ConnectionPair
 from tests.core.wire import chopped, close_of, read_frames
 from tests.extensions.inflating import StrictInflater, deflate, far_repeats
 from tests.peer import BINARY, CONTINUATION, PING, PONG, TEXT, Received, frame
-from ws_middleware.core.endpoint import Endpoint, Item
+from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.core.extensions import accept_offers, confirm_response
 from ws_middleware.core.headers import format_extension, parse_extensions
 from ws_middleware.core.messages import SharedMessage, TextMessage
@@ -37,17 +38,6 @@ def server(offer: str = "", *, max_message_size: int = 2**20, **settings: Any) -
     (agreement,) = accept_offers(parse_extensions(header), [extension])
     options = Options(max_message_size=max_message_size)
     return Endpoint("server", options, [agreement.activate("server")])
-
-
-def receive(endpoint: Endpoint, *data: bytes) -> list[Item]:
-    for piece in data:
-        endpoint.receive_data(piece, 0.0)
-    items: list[Item] = []
-    while (item := endpoint.next_message()) is not None:
-        items.append(item)
-        if isinstance(item, ConnectionClosed):
-            break
-    return items
 
 
 def failure(endpoint: Endpoint, *data: bytes) -> int | None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.core.endpoints import receive
 from tests.core.pair import ConnectionPair, Ending
 from tests.core.wire import INVALID_TEXT, chopped, close_of, read_frames
 from tests.extensions.inflating import TAIL, StrictInflater, deflate, far_repeats
 from tests.peer import BINARY, CONTINUATION, PING, PONG, TEXT, Received, frame
-from ws_middleware.core.endpoint import Endpoint, Item
+from ws_middleware.core.endpoint import Endpoint
 from ws_middleware.core.extensions import Agreement, accept_offers, confirm_response
 from ws_middleware.core.frames import Frame, Opcode
 from ws_middleware.core.headers import format_extension, parse_extensions
@@ -49,17 +50,6 @@ def server(offer: str = "", extension: PermessageDeflate = WIDE, **options: Any)
 
 def client(response: str = "", extension: PermessageDeflate = WIDE) -> Endpoint:
     return Endpoint("client", Options(), [confirm(response, extension).activate("client")])
-
-
-def receive(endpoint: Endpoint, *data: bytes) -> list[Item]:
-    for piece in data:
-        endpoint.receive_data(piece, 0.0)
-    items: list[Item] = []
-    while (item := endpoint.next_message()) is not None:
-        items.append(item)
-        if isinstance(item, ConnectionClosed):
-            break
-    return items
 
 
 def failure(endpoint: Endpoint, *data: bytes) -> int | None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.core.endpoints import receive
 from tests.core.pair import ConnectionPair
 from tests.core.wire import read_frames
 from tests.extensions.inflating import deflate
@@ -42,16 +43,6 @@ def make(kind: str, **options: Any) -> Endpoint:
     return Endpoint("server", Options(extensions=(), **options), activate(kind), now=NOW)
 
 
-def take(endpoint: Endpoint) -> list[Item]:
-    """Take all that there is; the end of the connection is the last item."""
-    items: list[Item] = []
-    while (item := endpoint.next_message()) is not None:
-        items.append(item)
-        if isinstance(item, ConnectionClosed):
-            break
-    return items
-
-
 class Outcome:
     """Hold what a session led to: messages, frames that left, and the close code sent."""
 
@@ -60,7 +51,7 @@ class Outcome:
         written = b""
         for piece in pieces:
             endpoint.receive_data(piece, NOW)
-            items = take(endpoint)
+            items = receive(endpoint)
             self.messages += [item for item in items if not isinstance(item, ConnectionClosed)]
             written += endpoint.data_to_send()
         self.frames = read_frames(written)
@@ -168,7 +159,7 @@ def test_every_connection_ends(kind: str, session: bytes, data: st.DataObject) -
     while (deadline := endpoint.next_deadline(now)) is not None:
         now = max(now, deadline)
         endpoint.handle_timeout(now)
-        take(endpoint)
+        receive(endpoint)
         endpoint.data_to_send()
     assert endpoint.is_over
     assert now < NOW + 100
@@ -229,7 +220,7 @@ def test_memory_stays_within_the_limits(kind: str, begin: bytes, session: bytes,
             if not endpoint.is_full:
                 endpoint.receive_data(piece, NOW)
             if mood in ("polite", "never writes"):
-                take(endpoint)
+                receive(endpoint)
             if mood in ("polite", "never reads"):
                 endpoint.data_to_send()
             most = max(most, held())
